@@ -1,0 +1,62 @@
+"""The command line's front door: a click group that imports a verb only when it is asked for.
+
+Every verb is one module in this room. `main` turns each `GatewrightError` into one line a problem on stderr and exit
+code 2; `--debug` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from gatewright.errors import GatewrightError
+
+VERBS = {
+    "list": ("gatewright.cli.list", "Show every connection that the policies allow."),
+    "explain": ("gatewright.cli.explain", "Say whether one connection is allowed, and which rule decides."),
+    "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
+}
+"""verb: (module, one-line help). The module's attribute of the verb's name (or `command`) is the click command."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when used; the list of them needs no import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order people meet them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module and return its command."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="gatewright", prog_name="gatewright")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Kubernetes network policies: what they allow, made true by a kernel and proved by packets."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; the entry point of `gatewright` and `kubectl gatewright`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return cli.main(arguments, prog_name="gatewright")
+    except GatewrightError as error:
+        if "--debug" in arguments:
+            raise
+        for line in str(error).splitlines():
+            click.echo(f"gatewright: {line}", err=True)
+        sys.exit(2)

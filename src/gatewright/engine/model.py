@@ -1,0 +1,162 @@
+"""The words of the engine: endpoints, directions, tiers, actions, and the rules that policies compile to.
+
+A compiled rule no longer knows selectors or names: its peers are positions of endpoints and address ranges, its ports
+are numbers. What is left of the policy is where it came from, for explanations.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress
+from gatewright.engine.podset import NO_PODS, PodSet
+from gatewright.engine.ports import PortSet, Protocol, Ranges
+from gatewright.objects.origin import Origin, Path, format_path
+
+
+class Direction(enum.StrEnum):
+    """The direction of a connection seen from the pod a policy selects; named as in policyTypes."""
+
+    INGRESS = "Ingress"
+    EGRESS = "Egress"
+
+
+class Tier(enum.IntEnum):
+    """Where in the evaluation a rule stands: Admin first, then NetworkPolicy, then Baseline [cnp]."""
+
+    ADMIN = 0
+    NETWORK_POLICY = 1
+    BASELINE = 2
+
+
+class Action(enum.StrEnum):
+    """What a matching rule does. A NetworkPolicy rule can only accept."""
+
+    ACCEPT = "Accept"
+    DENY = "Deny"
+    PASS = "Pass"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endpoint:
+    """A pod, or a workload's representative pod. Compared by identity; `index` is its bit in every `PodSet`.
+
+    `addresses` is empty while they are not known (manifests), else holds at most one address a family.
+    A host-network endpoint has its node's addresses. `named_ports` maps (name, protocol) to the numbers that carry it.
+    """
+
+    index: int
+    namespace: str
+    name: str
+    kind: str
+    labels: dict[str, str]
+    addresses: tuple[IPAddress, ...] = ()
+    named_ports: dict[tuple[str, Protocol], Ranges] = field(default_factory=dict)
+    ports: tuple[tuple[Protocol, int], ...] = ()
+    node: str = ""
+    host_network: bool = False
+    origin: Origin | None = None
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}[{self.kind}]"
+
+    @property
+    def path(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+    def address(self, family: int) -> IPAddress | None:
+        """Its address of one family (4 or 6), or None."""
+        return next((address for address in self.addresses if address.version == family), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOrigin:
+    """The place a compiled rule comes from: the policy, the path of the rule or peer in it, and the file position."""
+
+    kind: str
+    namespace: str
+    name: str
+    path: Path = ()
+    origin: Origin | None = None
+
+    @property
+    def policy(self) -> str:
+        """The policy as people name it: `NetworkPolicy default/db-policy`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    def at(self, *path: str | int) -> RuleOrigin:
+        """The same policy, at a path below this one's."""
+        return RuleOrigin(self.kind, self.namespace, self.name, self.path + path, self.origin)
+
+    @property
+    def field(self) -> str:
+        """The field path: `spec.ingress[0]`."""
+        return format_path(self.path)
+
+    @property
+    def where(self) -> str:
+        """`file:line` of the field, empty when the policy came from an API."""
+        return str(self.origin.at(self.path)) if self.origin else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The other side of a rule.
+
+    `everyone` is no restriction at all (every pod, node and outside address). `pods` are matched by selector whatever
+    their address. `addresses` come from ipBlocks, networks and nodes: they match by address, pod addresses included.
+    """
+
+    everyone: bool = False
+    pods: PodSet = NO_PODS
+    addresses: AddressSet = NO_ADDRESSES
+
+    def __bool__(self) -> bool:
+        return self.everyone or bool(self.pods) or bool(self.addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One compiled rule: traffic between the selected pod and `peers` on `ports` (of the destination) meets `action`.
+
+    One written rule may compile to several, where a named port has different numbers on different destinations.
+    """
+
+    peers: Peers
+    ports: PortSet
+    action: Action
+    origin: RuleOrigin
+
+
+@dataclass(frozen=True, slots=True)
+class TierRules:
+    """What one tier says to one class of pods in one direction.
+
+    In the NetworkPolicy tier `policies` are those that isolate the class (none: it is not isolated, the tier is
+    skipped) and all rules accept, in any order. In the cluster tiers rules are in order of evaluation.
+    """
+
+    tier: Tier
+    rules: tuple[Rule, ...] = ()
+    policies: tuple[RuleOrigin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DirectionRules:
+    """Everything in force for one class of pods in one direction: the tiers that say something, in order of evaluation.
+
+    Empty means that nothing restricts the direction. Pods of one class share one instance: group them by identity.
+    """
+
+    direction: Direction
+    tiers: tuple[TierRules, ...] = ()
+
+    @property
+    def isolated(self) -> bool:
+        """Whether a NetworkPolicy isolates the class in this direction."""
+        return any(tier.tier is Tier.NETWORK_POLICY and tier.policies for tier in self.tiers)
+
+    def __bool__(self) -> bool:
+        return bool(self.tiers)

@@ -1,0 +1,34 @@
+"""The one error tree of the product, and the shape in which faults of the input are collected.
+
+Every error a user can meet is a `GatewrightError` whose text is one line that says what is wrong, where, and what to
+do. Faults found in input are values first (`Problem`), so that a run can collect all of them; they become an error
+(`InvalidInput`) only when the run has seen everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class GatewrightError(Exception):
+    """Base of every error that the command line prints as one line and answers with exit code 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of the input: where it stands (`file:line`, empty when unknown) and what is wrong with which object."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class InvalidInput(GatewrightError):
+    """Input that cannot be used. `problems` holds every fault that was found, in the order of the input."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
