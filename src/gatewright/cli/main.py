@@ -19,7 +19,7 @@ VERBS = {
     "explain": ("gatewright.cli.explain", "Say whether one connection is allowed, and which rule decides."),
     "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
 }
-"""verb: (module, one-line help). The module's attribute of the verb's name (or `command`) is the click command."""
+"""verb: (module, one-line help). The module's attribute `command` is the click command."""
 
 
 class LazyGroup(click.Group):
