@@ -1,1 +1,1 @@
-
+"""Where objects come from: files and directories of manifests, standard input."""

@@ -1,0 +1,64 @@
+"""Which kinds the product reads, and by what struct. Every other kind is passed over.
+
+A kind is named by (API group, kind). For kinds that policies are made of only the served version counts; workloads and
+Services read the same in every version that a cluster has ever served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatewright.objects import core, policy, workloads
+from gatewright.objects.meta import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind: its struct, its served version where only that one is read, whether its objects live in a namespace.
+
+    `strict` kinds refuse unknown fields; their positioned tree is kept so that every field can be traced to its line.
+    """
+
+    struct: type[Object]
+    plural: str
+    version: str = ""
+    namespaced: bool = True
+    strict: bool = False
+
+
+KINDS: dict[tuple[str, str], Kind] = {
+    ("", "Namespace"): Kind(core.Namespace, "namespaces", namespaced=False),
+    ("", "Node"): Kind(core.Node, "nodes", namespaced=False),
+    ("", "Pod"): Kind(core.Pod, "pods"),
+    ("", "Service"): Kind(core.Service, "services"),
+    ("", "ConfigMap"): Kind(core.ConfigMap, "configmaps"),
+    ("", "ReplicationController"): Kind(workloads.ReplicationController, "replicationcontrollers"),
+    ("apps", "Deployment"): Kind(workloads.Deployment, "deployments"),
+    ("apps", "ReplicaSet"): Kind(workloads.ReplicaSet, "replicasets"),
+    ("apps", "StatefulSet"): Kind(workloads.StatefulSet, "statefulsets"),
+    ("apps", "DaemonSet"): Kind(workloads.DaemonSet, "daemonsets"),
+    ("batch", "Job"): Kind(workloads.Job, "jobs"),
+    ("batch", "CronJob"): Kind(workloads.CronJob, "cronjobs"),
+    ("networking.k8s.io", "NetworkPolicy"): Kind(policy.NetworkPolicy, "networkpolicies", version="v1", strict=True),
+}
+
+FORMER_GROUPS = {
+    ("extensions", "Deployment"): "apps",
+    ("extensions", "ReplicaSet"): "apps",
+    ("extensions", "DaemonSet"): "apps",
+    ("extensions", "NetworkPolicy"): "networking.k8s.io",
+}
+"""Kinds that moved: old manifests are read, but a policy of a group no server serves any more is an error."""
+
+
+def group_version(api_version: str) -> tuple[str, str]:
+    """(group, version) of an apiVersion; the core group is empty."""
+    group, _, version = api_version.rpartition("/")
+    return group, version
+
+
+def resource_name(item: Object) -> str:
+    """The object as kubectl names it in its output: `networkpolicy.networking.k8s.io/db-policy`, `pod/web`."""
+    group, _ = group_version(item.api_version)
+    kind = f"{item.kind.lower()}.{group}" if group else item.kind.lower()
+    return f"{kind}/{item.name}"

@@ -1,0 +1,188 @@
+"""Text to objects: what every source of manifests goes through.
+
+`parse` never raises for what stands in the text: it returns the objects it could read and every problem it met, each
+with file and line, so that one bad document never hides the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gatewright.errors import InvalidInput, Problem
+from gatewright.objects.decode import Fault, convert
+from gatewright.objects.kinds import FORMER_GROUPS, KINDS, Kind, group_version
+from gatewright.objects.meta import Object
+from gatewright.objects.origin import Origin, Path, format_path, line_of
+from gatewright.objects.validation import METADATA_FIELDS, faults_of
+from gatewright.objects.yaml import documents
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What was read: the objects, in order, and the problems. `documents` counts everything that stood there."""
+
+    objects: tuple[Object, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    documents: int = 0
+
+    def require(self) -> tuple[Object, ...]:
+        """The objects. Raises InvalidInput with every problem when there is one."""
+        if self.problems:
+            raise InvalidInput(self.problems)
+        return self.objects
+
+    @classmethod
+    def merge(cls, parts: Iterable[Parsed]) -> Parsed:
+        """Several results as one. An object that stands twice with different content is a problem."""
+        every = list(parts)
+        problems = list(itertools.chain.from_iterable(part.problems for part in every))
+        objects = _distinct(itertools.chain.from_iterable(part.objects for part in every), problems)
+        return cls(objects, tuple(problems), sum(part.documents for part in every))
+
+
+def parse(text: str | bytes, file: str) -> Parsed:
+    """The objects of one YAML or JSON text. `file` is how messages name it."""
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = text.count(b"\n", 0, error.start) + 1
+            return Parsed(problems=(Problem(f"{file}:{line}", "not YAML: the text is not UTF-8"),))
+    objects: list[Object] = []
+    problems: list[Problem] = []
+    count = 0
+    for document in documents(text, file):
+        count += 1
+        problems += document.problems
+        if document.tree is not None and not document.problems:
+            for item in _items(document.tree, Origin(file, document.line, document.index), problems):
+                objects.append(item)
+    return Parsed(tuple(objects), tuple(problems), count)
+
+
+def decode(tree: dict[str, Any], origin: Origin | None = None) -> Object | None:
+    """One object from its JSON; None for a kind the product does not read. Raises InvalidInput with every problem."""
+    problems: list[Problem] = []
+    found = list(_items(tree, origin or Origin("", 0), problems))
+    if problems:
+        raise InvalidInput(problems)
+    return found[0] if found else None
+
+
+def _items(tree: Any, origin: Origin, problems: list[Problem]) -> Iterator[Object]:
+    """The objects of one document: itself, or the items of a List."""
+    if not isinstance(tree, dict):
+        problems.append(Problem(str(origin), "not a Kubernetes object: expected a mapping with apiVersion and kind"))
+        return
+    kind = tree.get("kind")
+    if not isinstance(kind, str) or not kind:
+        problems.append(Problem(str(origin), "not a Kubernetes object: Object 'Kind' is missing"))
+        return
+    if not isinstance(tree.get("apiVersion"), str) or not tree["apiVersion"]:
+        problems.append(Problem(str(origin), f"{kind}: not a Kubernetes object: apiVersion not set"))
+        return
+    if kind.endswith("List") and isinstance(tree.get("items"), list):
+        for i, item in enumerate(tree["items"]):
+            line = line_of(tree, ("items", i)) or origin.line
+            yield from _items(_item_of(tree, item), Origin(origin.file, line, origin.document), problems)
+        return
+    item = _object(tree, kind, origin, problems)
+    if item is not None:
+        yield item
+
+
+def _item_of(tree: dict[str, Any], item: Any) -> Any:
+    """An item of a typed list (PodList), as API servers write them, may leave out its own kind and apiVersion."""
+    if isinstance(item, dict) and "kind" not in item and tree["kind"] != "List":
+        item["kind"] = tree["kind"].removesuffix("List")
+        item.setdefault("apiVersion", tree["apiVersion"])
+    return item
+
+
+def _object(tree: dict[str, Any], kind_name: str, origin: Origin, problems: list[Problem]) -> Object | None:
+    group, version = group_version(tree["apiVersion"])
+    kind = KINDS.get((FORMER_GROUPS.get((group, kind_name), group), kind_name))
+    if kind is None:
+        return None
+    label = _label(tree, kind_name)
+    if kind.version and (group, version) != (_group_of(kind_name), kind.version):
+        served = f"{_group_of(kind_name)}/{kind.version}"
+        at = Problem(
+            str(_at(tree, origin, ("apiVersion",))),
+            f"{label}: the API version in the data ({tree['apiVersion']}) does not match the expected API version"
+            f" ({served})",
+        )
+        problems.append(at)
+        return None
+    item, faults = convert(tree, kind.struct)
+    if kind.strict:
+        faults = _metadata_fields(tree) + faults
+    if item is not None and not faults:
+        faults = faults_of(item)
+    if item is None or faults:
+        problems += [Problem(str(_at(tree, origin, fault.path)), f"{label}: {_phrase(fault)}") for fault in faults]
+        return None
+    return _placed(item, kind, tree, origin)
+
+
+def _group_of(kind_name: str) -> str:
+    return next(group for group, name in KINDS if name == kind_name)
+
+
+def _placed(item: Object, kind: Kind, tree: dict[str, Any], origin: Origin) -> Object:
+    """The object with its origin, and in the namespace `default` when it names none."""
+    metadata = item.metadata
+    if kind.namespaced and not metadata.namespace:
+        metadata = msgspec.structs.replace(metadata, namespace="default")
+    elif not kind.namespaced and metadata.namespace:
+        metadata = msgspec.structs.replace(metadata, namespace="")
+    placed = None
+    if origin.file:
+        line = getattr(tree, "line", 0) or origin.line
+        placed = Origin(origin.file, line, origin.document, tree if kind.strict else None)
+    return msgspec.structs.replace(item, metadata=metadata, origin=placed)
+
+
+def _at(tree: Any, origin: Origin, path: Path) -> Origin | str:
+    if not origin.file:
+        return ""
+    return Origin(origin.file, line_of(tree, path) or origin.line, origin.document)
+
+
+def _label(tree: dict[str, Any], kind: str) -> str:
+    metadata = tree.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return f"{kind} {name}" if isinstance(name, str) and name else kind
+
+
+def _phrase(fault: Fault) -> str:
+    if fault.what.startswith(("json: ", "unknown field ")):
+        return fault.what
+    return f"{format_path(fault.path)}: {fault.what}"
+
+
+def _metadata_fields(tree: dict[str, Any]) -> list[Fault]:
+    metadata = tree.get("metadata")
+    if not isinstance(metadata, dict):
+        return []
+    unknown = [key for key in metadata if key not in METADATA_FIELDS]
+    return [Fault(("metadata", key), f'unknown field "metadata.{key}"') for key in unknown]
+
+
+def _distinct(objects: Iterable[Object], problems: list[Problem]) -> tuple[Object, ...]:
+    """The objects without repetitions; two that share a name and differ are ambiguous, hence a problem."""
+    seen: dict[tuple[str, str, str], Object] = {}
+    kept: list[Object] = []
+    for item in objects:
+        first = seen.setdefault(item.key, item) if item.name else item
+        if first is item:
+            kept.append(item)
+        elif msgspec.structs.replace(item, origin=None) != msgspec.structs.replace(first, origin=None):
+            also = f" (first at {first.origin})" if first.origin else ""
+            problems.append(Problem(str(item.origin or ""), f"{item}: declared twice{also}; keep one of them"))
+    return tuple(kept)

@@ -1,0 +1,220 @@
+"""YAML to positioned trees: every key and item knows its line, every document stands alone.
+
+The text is cut into documents the way kubectl cuts it, before any of them is parsed, so that a broken document hides
+no other. Each is built from libyaml's events by a builder of our own, because no stock loader keeps the line of every
+key, reads scalars as kubectl does, refuses duplicate keys, and bounds what hostile input can cost: nesting depth,
+and the size to which aliases expand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from yaml.cyaml import CParser
+
+from gatewright.errors import Problem
+from gatewright.objects.origin import Mapping, Sequence
+from gatewright.objects.scalars import key_text, resolve
+
+DEEPEST = 200
+"""Levels of nesting; the deepest published custom resource definition has less than half."""
+MOST_EXPANDED = 2_000_000
+"""Nodes a document may hold when its aliases are written out."""
+MOST_PROBLEMS = 20
+"""Duplicate keys reported for one document."""
+
+_SEPARATOR = re.compile(r"^---[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\ufeff]")
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document: the tree of its top node (None when it is empty), its first line, and what is wrong with it."""
+
+    tree: Any
+    line: int
+    index: int
+    problems: tuple[Problem, ...] = ()
+
+
+def documents(text: str, file: str) -> Iterator[Document]:
+    """The documents of a file, in order. Broken ones come with problems and no tree; empty ones are left out."""
+    index = 0
+    for start, line in _pieces(text):
+        for document in _build(start, line, index, file):
+            index += 1
+            yield document
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int]]:
+    """(text, first line) of each document as kubectl separates them."""
+    text = text.removeprefix("\ufeff")
+    begin, line = 0, 1
+    for match in _SEPARATOR.finditer(text):
+        yield text[begin : match.start()], line
+        line += text.count("\n", begin, match.end())
+        begin = match.end()
+    yield text[begin:], line
+
+
+def _build(text: str, line: int, index: int, file: str) -> list[Document]:
+    bad = _UNPRINTABLE.search(text)
+    if bad:
+        where = f"{file}:{line + text.count(chr(10), 0, bad.start())}"
+        problem = Problem(where, f"not YAML: control character U+{ord(bad[0]):04X} is not allowed")
+        return [Document(None, line, index, (problem,))]
+    builder = _Builder(text, line - 1, file)
+    trees: list[Document] = []
+    try:
+        for tree, start in builder.trees():
+            problems = tuple(builder.problems)
+            builder.problems.clear()
+            if tree is not None or problems:
+                trees.append(Document(tree, start, index + len(trees), problems))
+    except _Refused as refused:
+        trees.append(Document(None, line, index + len(trees), (refused.problem,)))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        at = line + (mark.line if mark else 0)
+        said = getattr(error, "problem", None) or getattr(error, "context", None) or str(error).splitlines()[0]
+        trees.append(Document(None, line, index + len(trees), (Problem(f"{file}:{at}", f"not YAML: {_hint(said)}"),)))
+    return trees
+
+
+def _hint(said: str) -> str:
+    if "cannot start any token" in said:
+        return f"{said} (a tab? YAML is indented with spaces)"
+    return said
+
+
+class _Refused(Exception):
+    def __init__(self, where: str, what: str) -> None:
+        self.problem = Problem(where, what)
+
+
+class _Builder:
+    """Builds trees from events, iteratively: a stack of open collections instead of recursion."""
+
+    def __init__(self, text: str, offset: int, file: str) -> None:
+        self.parser = CParser(text)
+        self.offset = offset + 1
+        self.file = file
+        self.problems: list[Problem] = []
+
+    def trees(self) -> Iterator[tuple[Any, int]]:
+        """Each document's (tree, line)."""
+        while True:
+            event = self.parser.get_event()
+            if isinstance(event, yaml.StreamEndEvent):
+                return
+            if isinstance(event, yaml.DocumentStartEvent):
+                yield self._document()
+
+    def _document(self) -> tuple[Any, int]:
+        get_event, offset = self.parser.get_event, self.offset
+        anchors: dict[str, tuple[Any, int]] = {}
+        open_: list[tuple[Any, Any, str | None, int]] = []  # (collection, its pending key, its anchor, size before it)
+        container: Any = None
+        key: Any = None
+        anchor: str | None = None
+        size = 0
+        first_line = 0
+        while True:
+            event = get_event()
+            kind = event.__class__
+            line = event.start_mark.line + offset
+            first_line = first_line or line
+            size += 1
+            if kind is yaml.ScalarEvent:
+                value = self._scalar(event, line)
+                if event.anchor:
+                    anchors[event.anchor] = (value, 1)
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                if len(open_) >= DEEPEST:
+                    raise _Refused(f"{self.file}:{line}", f"nested deeper than {DEEPEST} levels")
+                open_.append((container, key, anchor, size))
+                container = Mapping(line) if kind is yaml.MappingStartEvent else Sequence(line)
+                key, anchor = None, event.anchor
+                continue
+            elif kind is yaml.AliasEvent:
+                if event.anchor not in anchors:
+                    raise _Refused(f"{self.file}:{line}", f"not YAML: unknown or unfinished anchor &{event.anchor}")
+                value, weight = anchors[event.anchor]
+                size += weight
+                if size > MOST_EXPANDED:
+                    raise _Refused(f"{self.file}:{line}", f"aliases expand to more than {MOST_EXPANDED} values")
+            elif kind is yaml.DocumentEndEvent:
+                return None, first_line
+            else:  # the end of a mapping or sequence
+                value = container
+                line = value.line
+                if kind is yaml.MappingEndEvent:
+                    _merge(value)
+                outer, key, before = open_[-1][0], open_[-1][1], open_[-1][3]
+                if anchor:
+                    anchors[anchor] = (value, size - before)
+                container, anchor = outer, open_[-1][2]
+                open_.pop()
+            if container is None:
+                self._close_document()
+                return value, line
+            if container.__class__ is Sequence:
+                container.append(value)
+                container.lines.append(line)
+            elif key is None:
+                key = self._key(value, line, container)
+            else:
+                if key[0] is not None:
+                    container[key[0]] = value
+                    container.lines[key[0]] = key[1]
+                key = None
+
+    def _close_document(self) -> None:
+        while not isinstance(self.parser.get_event(), yaml.DocumentEndEvent):
+            raise AssertionError("libyaml ends a document after its top node")
+
+    def _key(self, value: Any, line: int, container: Mapping) -> tuple[str | None, int]:
+        """(key, line); the key is None where it cannot be used, so that its value is read and dropped."""
+        text = key_text(value) if not isinstance(value, dict | list) else None
+        if text is None:
+            self._problem(line, "a mapping key must be text")
+        elif text in container:
+            self._problem(line, f'key "{text}" already set in map')
+        return text, line
+
+    def _problem(self, line: int, what: str) -> None:
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(Problem(f"{self.file}:{line}", what))
+
+    def _scalar(self, event: yaml.ScalarEvent, line: int) -> Any:
+        tag = event.tag
+        if tag is None or tag == "!":
+            return resolve(event.value) if event.implicit[0] else event.value
+        if tag in (_TAG + "str", _TAG + "binary"):
+            return event.value
+        value = resolve(event.value)
+        wanted = {"int": int, "bool": bool, "float": int | float, "null": type(None)}.get(tag.removeprefix(_TAG))
+        if wanted is not None and not isinstance(value, wanted):
+            raise _Refused(f"{self.file}:{line}", f"not YAML: {event.value!r:.60} is not a {tag.removeprefix(_TAG)}")
+        return value
+
+
+def _merge(mapping: Mapping) -> None:
+    """Apply a YAML 1.1 merge key: `<<: *base` gives the keys that the mapping does not set itself."""
+    if "<<" not in mapping:
+        return
+    source = mapping.pop("<<")
+    line = mapping.lines.pop("<<")
+    for base in source if isinstance(source, Sequence) else [source]:
+        if not isinstance(base, Mapping):
+            mapping["<<"], mapping.lines["<<"] = source, line
+            return
+        for key, value in base.items():
+            if key not in mapping:
+                mapping[key] = value
+                mapping.lines[key] = base.lines[key]
