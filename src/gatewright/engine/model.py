@@ -43,7 +43,9 @@ class Endpoint:
     """A pod, or a workload's representative pod. Compared by identity; `index` is its bit in every `PodSet`.
 
     `addresses` is empty while they are not known (manifests), else holds at most one address a family.
-    A host-network endpoint has its node's addresses. `named_ports` maps (name, protocol) to the numbers that carry it.
+    A host-network endpoint has its node's addresses. `named_ports` maps (name, protocol) to the numbers that carry it,
+    `ports` are the declared container ports. `many` says that it stands for several pods of one workload, which may
+    connect to each other.
     """
 
     index: int
@@ -56,6 +58,7 @@ class Endpoint:
     ports: tuple[tuple[Protocol, int], ...] = ()
     node: str = ""
     host_network: bool = False
+    many: bool = False
     origin: Origin | None = None
 
     def __str__(self) -> str:

@@ -78,3 +78,6 @@ class Origin(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
+
+    def __repr__(self) -> str:
+        return f"Origin({str(self)!r})"

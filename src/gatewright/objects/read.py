@@ -24,11 +24,15 @@ from gatewright.objects.yaml import documents
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What was read: the objects, in order, and the problems. `documents` counts everything that stood there."""
+    """What was read: the objects, in order, the problems, and what is worth a warning.
+
+    `documents` counts everything that stood there, also kinds the product does not read.
+    """
 
     objects: tuple[Object, ...] = ()
     problems: tuple[Problem, ...] = ()
     documents: int = 0
+    warnings: tuple[Problem, ...] = ()
 
     def require(self) -> tuple[Object, ...]:
         """The objects. Raises InvalidInput with every problem when there is one."""
@@ -38,11 +42,12 @@ class Parsed:
 
     @classmethod
     def merge(cls, parts: Iterable[Parsed]) -> Parsed:
-        """Several results as one. An object that stands twice with different content is a problem."""
+        """Several results as one. Of an object that stands twice the later one counts, as `kubectl apply` does it."""
         every = list(parts)
-        problems = list(itertools.chain.from_iterable(part.problems for part in every))
-        objects = _distinct(itertools.chain.from_iterable(part.objects for part in every), problems)
-        return cls(objects, tuple(problems), sum(part.documents for part in every))
+        warnings = list(itertools.chain.from_iterable(part.warnings for part in every))
+        objects = _latest(itertools.chain.from_iterable(part.objects for part in every), warnings)
+        problems = tuple(itertools.chain.from_iterable(part.problems for part in every))
+        return cls(objects, problems, sum(part.documents for part in every), tuple(warnings))
 
 
 def parse(text: str | bytes, file: str) -> Parsed:
@@ -174,15 +179,18 @@ def _metadata_fields(tree: dict[str, Any]) -> list[Fault]:
     return [Fault(("metadata", key), f'unknown field "metadata.{key}"') for key in unknown]
 
 
-def _distinct(objects: Iterable[Object], problems: list[Problem]) -> tuple[Object, ...]:
-    """The objects without repetitions; two that share a name and differ are ambiguous, hence a problem."""
-    seen: dict[tuple[str, str, str], Object] = {}
-    kept: list[Object] = []
+def _latest(objects: Iterable[Object], warnings: list[Problem]) -> tuple[Object, ...]:
+    """The objects, the last of each name; a warning where an earlier one differs."""
+    kept: dict[object, Object] = {}
     for item in objects:
-        first = seen.setdefault(item.key, item) if item.name else item
-        if first is item:
-            kept.append(item)
-        elif msgspec.structs.replace(item, origin=None) != msgspec.structs.replace(first, origin=None):
-            also = f" (first at {first.origin})" if first.origin else ""
-            problems.append(Problem(str(item.origin or ""), f"{item}: declared twice{also}; keep one of them"))
-    return tuple(kept)
+        key = item.key if item.name else id(item)
+        first = kept.get(key)
+        if first is not None and not _same(first, item):
+            what = f"{item}: replaces another declaration of it at {first.origin}; keep one of them"
+            warnings.append(Problem(str(item.origin or ""), what))
+        kept[key] = item
+    return tuple(kept.values())
+
+
+def _same(left: Object, right: Object) -> bool:
+    return bool(msgspec.structs.replace(left, origin=None) == msgspec.structs.replace(right, origin=None))

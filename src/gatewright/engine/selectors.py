@@ -1,0 +1,105 @@
+"""Label selectors, answered for all endpoints at once.
+
+`Selectors` indexes labels as bit sets, so that a selector costs a few big-integer operations whatever the number of
+pods. In and Exists need the key; NotIn and DoesNotExist also match what lacks the key [types].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gatewright.engine.podset import NO_PODS, PodSet
+from gatewright.objects.meta import LabelSelector, LabelSelectorRequirement
+
+Canonical = tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+def requirements(selector: LabelSelector) -> Canonical:
+    """The selector as sorted (key, operator, values): equal selectors are equal however they are written."""
+    found = [(key, "In", (value,)) for key, value in selector.match_labels.items()]
+    found += [(one.key, one.operator, tuple(sorted(set(one.values)))) for one in selector.match_expressions]
+    return tuple(sorted(set(found)))
+
+
+def requirement_holds(requirement: tuple[str, str, tuple[str, ...]], labels: Mapping[str, str]) -> bool:
+    """Whether one requirement holds for a set of labels. Raises ValueError for an operator that does not exist."""
+    key, operator, values = requirement
+    if operator == "In":
+        return key in labels and labels[key] in values
+    if operator == "NotIn":
+        return key not in labels or labels[key] not in values
+    if operator == "Exists":
+        return key in labels
+    if operator == "DoesNotExist":
+        return key not in labels
+    raise ValueError(f"not a selector operator: {operator}")
+
+
+def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether a selector matches a set of labels."""
+    return all(requirement_holds(requirement, labels) for requirement in requirements(selector))
+
+
+def describe_requirement(requirement: LabelSelectorRequirement | tuple[str, str, tuple[str, ...]]) -> str:
+    """The requirement as kubectl writes it: `app=web`, `tier in (a,b)`, `!debug`."""
+    key, operator, values = (
+        (requirement.key, requirement.operator, requirement.values)
+        if isinstance(requirement, LabelSelectorRequirement)
+        else requirement
+    )
+    if operator == "In" and len(values) == 1:
+        return f"{key}={values[0]}"
+    if operator in ("In", "NotIn"):
+        return f"{key} {operator.lower()} ({','.join(values)})"
+    return key if operator == "Exists" else f"!{key}"
+
+
+class Selectors:
+    """An index of label sets; position i of the sequence is bit i of the answers."""
+
+    def __init__(self, labels: Sequence[Mapping[str, str]]) -> None:
+        self._all = PodSet.first(len(labels))
+        positions: dict[str, dict[str, list[int]]] = {}
+        for position, own in enumerate(labels):
+            for key, value in own.items():
+                positions.setdefault(key, {}).setdefault(value, []).append(position)
+        self._positions = positions
+        self._values: dict[tuple[str, str], PodSet] = {}
+        self._keys: dict[str, PodSet] = {}
+        self._answers: dict[Canonical, PodSet] = {}
+
+    def select(self, selector: LabelSelector) -> PodSet:
+        """Everything the selector matches; an empty selector matches everything."""
+        canonical = requirements(selector)
+        answer = self._answers.get(canonical)
+        if answer is None:
+            answer = self._all
+            for requirement in canonical:
+                answer &= self._requirement(requirement)
+            self._answers[canonical] = answer
+        return answer
+
+    def _requirement(self, requirement: tuple[str, str, tuple[str, ...]]) -> PodSet:
+        key, operator, values = requirement
+        if operator in ("In", "NotIn"):
+            found = NO_PODS
+            for value in values:
+                found |= self._with_value(key, value)
+        elif operator in ("Exists", "DoesNotExist"):
+            found = self._with_key(key)
+        else:
+            raise ValueError(f"not a selector operator: {operator}")
+        return self._all - found if operator in ("NotIn", "DoesNotExist") else found
+
+    def _with_value(self, key: str, value: str) -> PodSet:
+        cached = self._values.get((key, value))
+        if cached is None:
+            cached = self._values[key, value] = PodSet.of(self._positions.get(key, {}).get(value, ()))
+        return cached
+
+    def _with_key(self, key: str) -> PodSet:
+        cached = self._keys.get(key)
+        if cached is None:
+            every = (position for places in self._positions.get(key, {}).values() for position in places)
+            cached = self._keys[key] = PodSet.of(every)
+        return cached

@@ -1,0 +1,237 @@
+"""The verdict on one connection, and what decided it.
+
+A connection needs both sides: the egress rules of the source and the ingress rules of the destination. Where an answer
+hangs on an address that is not known yet (pods of manifests against ipBlocks), the outcome is `DEPENDS` and says so;
+where the two address families of dual-stack pods differ, each family has its own outcome.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, AddressSet, IPAddress
+from gatewright.engine.compile import Compiled
+from gatewright.engine.model import Action, Direction, Endpoint, Peers, Rule, RuleOrigin, Tier, TierRules
+from gatewright.engine.ports import Protocol, contains, intersect
+
+Party = Endpoint | IPAddress
+"""One side of a connection: an endpoint of the snapshot, or any other address."""
+
+
+class Outcome(enum.StrEnum):
+    """What becomes of a connection."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    DEPENDS = "depends"
+
+
+class Reason(enum.StrEnum):
+    """Why a side came to its outcome."""
+
+    RULE = "a rule matches"
+    NOT_ISOLATED = "no policy isolates it"
+    ISOLATED = "isolated, and no rule matches"
+    NOT_A_POD = "not a pod that policies select"
+    OWN_NODE = "its own node may always reach it"
+    OWN_ADDRESS = "a pod may always reach its own address"
+    ADDRESS_UNKNOWN = "depends on an address that is not known yet"
+    NO_SUCH_FAMILY = "the two sides share no address family"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One direction's answer: the outcome, why, the rule that decided it, and every policy that isolates the pod."""
+
+    direction: Direction
+    outcome: Outcome
+    reason: Reason
+    rule: RuleOrigin | None = None
+    policies: tuple[RuleOrigin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyVerdict:
+    """The answer for one address family."""
+
+    family: int
+    egress: Side
+    ingress: Side
+
+    @property
+    def outcome(self) -> Outcome:
+        """Allowed when both sides allow; denied when one surely denies."""
+        return _both(self.egress.outcome, self.ingress.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one question: may `source` open a connection to this port of `destination`?
+
+    `families` holds an answer for each address family the two share; `egress` and `ingress` are those of the first.
+    """
+
+    source: Party
+    destination: Party
+    protocol: Protocol
+    port: int
+    families: tuple[FamilyVerdict, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome; DEPENDS where it is not the same for every family."""
+        outcomes = {family.outcome for family in self.families}
+        return outcomes.pop() if len(outcomes) == 1 else Outcome.DEPENDS
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the connection is surely allowed, whatever the family."""
+        return self.outcome is Outcome.ALLOWED
+
+    @property
+    def egress(self) -> Side:
+        """The source's side."""
+        return self.families[0].egress
+
+    @property
+    def ingress(self) -> Side:
+        """The destination's side."""
+        return self.families[0].ingress
+
+
+def verdict(
+    compiled: Compiled, source: Party, destination: Party, protocol: Protocol, port: int, family: int | None = None
+) -> Verdict:
+    """Judge one connection, for one family (4 or 6) or for all that the two sides share.
+
+    `port` is the destination's own port: for a Service, its target port. An address of a pod stands for that pod.
+    """
+    source, destination = _party(compiled, source), _party(compiled, destination)
+    shared = [one for one in _families(compiled, source) if one in _families(compiled, destination)]
+    if family is not None:
+        shared = [one for one in shared if one == family]
+    answers = [_judge(compiled, source, destination, protocol, port, one) for one in shared]
+    if not answers:
+        sides = [Side(direction, Outcome.DENIED, Reason.NO_SUCH_FAMILY) for direction in Direction]
+        answers = [FamilyVerdict(family or 4, egress=sides[1], ingress=sides[0])]
+    return Verdict(source, destination, protocol, port, tuple(answers))
+
+
+def _party(compiled: Compiled, party: Party) -> Party:
+    return party if isinstance(party, Endpoint) else compiled.by_address.get(party, party)
+
+
+def _families(compiled: Compiled, party: Party) -> tuple[int, ...]:
+    if not isinstance(party, Endpoint):
+        return (party.version,)
+    if party.addresses:
+        return tuple(family for family in FAMILIES if party.address(family) is not None)
+    return expected_families(compiled)
+
+
+def expected_families(compiled: Compiled) -> tuple[int, ...]:
+    """The families that pods without a known address will have: those of the pod range, else IPv4."""
+    pod_range = compiled.snapshot.pod_range
+    return tuple(family for family in FAMILIES if pod_range.ranges(family)) or (4,)
+
+
+def _judge(
+    compiled: Compiled, source: Party, destination: Party, protocol: Protocol, port: int, family: int
+) -> FamilyVerdict:
+    if source is destination and isinstance(source, Endpoint) and not source.many:
+        egress = Side(Direction.EGRESS, Outcome.ALLOWED, Reason.OWN_ADDRESS)
+        return FamilyVerdict(family, egress, Side(Direction.INGRESS, Outcome.ALLOWED, Reason.OWN_ADDRESS))
+    egress = judge_side(compiled, source, destination, Direction.EGRESS, protocol, port, family)
+    ingress = judge_side(compiled, destination, source, Direction.INGRESS, protocol, port, family)
+    return FamilyVerdict(family, egress, ingress)
+
+
+def judge_side(
+    compiled: Compiled, subject: Party, peer: Party, direction: Direction, protocol: Protocol, port: int, family: int
+) -> Side:
+    """The answer of one side: what the rules of `subject` say to a connection with `peer`."""
+    if not isinstance(subject, Endpoint) or subject.host_network:
+        return Side(direction, Outcome.ALLOWED, Reason.NOT_A_POD)
+    if direction is Direction.INGRESS and _is_own_node(compiled, subject, peer):
+        return Side(direction, Outcome.ALLOWED, Reason.OWN_NODE)
+    possible: list[Side] = []
+    for tier in compiled.rules(subject.index, direction).tiers:
+        possible += _tier_answers(compiled, tier, peer, direction, protocol, port, family)
+        if possible and possible[-1].reason is not Reason.ADDRESS_UNKNOWN:
+            break
+    else:
+        possible.append(Side(direction, Outcome.ALLOWED, Reason.NOT_ISOLATED))
+    certain = possible[-1]
+    if all(side.outcome is certain.outcome for side in possible):
+        return certain
+    unsure = next(side for side in possible if side.outcome is not certain.outcome)
+    return Side(direction, Outcome.DEPENDS, Reason.ADDRESS_UNKNOWN, unsure.rule, certain.policies or unsure.policies)
+
+
+def _tier_answers(
+    compiled: Compiled, tier: TierRules, peer: Party, direction: Direction, protocol: Protocol, port: int, family: int
+) -> list[Side]:
+    """What a tier can come to: unsure answers (their reason is ADDRESS_UNKNOWN) and, last, at most one sure answer."""
+    answers: list[Side] = []
+    # In the NetworkPolicy tier order has no meaning, so a sure match is looked for first.
+    for sure_only in (True, False) if tier.tier is Tier.NETWORK_POLICY else (False,):
+        for rule in tier.rules:
+            if not contains(rule.ports.ranges(protocol), port):
+                continue
+            match = matches_peer(compiled, rule.peers, peer, family)
+            if match is True:
+                if rule.action is Action.PASS:
+                    return answers
+                return [*answers, _decided(rule, direction, Reason.RULE, tier)]
+            if match is None and not sure_only and rule.action is not Action.PASS:
+                answers.append(_decided(rule, direction, Reason.ADDRESS_UNKNOWN, tier))
+    if tier.tier is Tier.NETWORK_POLICY:
+        answers.append(Side(direction, Outcome.DENIED, Reason.ISOLATED, None, tier.policies))
+    return answers
+
+
+def _decided(rule: Rule, direction: Direction, reason: Reason, tier: TierRules) -> Side:
+    outcome = Outcome.ALLOWED if rule.action is Action.ACCEPT else Outcome.DENIED
+    return Side(direction, outcome, reason, rule.origin, tier.policies)
+
+
+def _is_own_node(compiled: Compiled, subject: Endpoint, peer: Party) -> bool:
+    if not subject.node:
+        return False
+    if isinstance(peer, Endpoint):
+        return peer.host_network and peer.node == subject.node
+    return compiled.snapshot.nodes_by_address.get(peer) == subject.node
+
+
+def matches_peer(compiled: Compiled, peers: Peers, peer: Party, family: int) -> bool | None:
+    """Whether the peers of a rule match one party: None where that depends on an address that is not known yet."""
+    if peers.everyone:
+        return True
+    if not isinstance(peer, Endpoint):
+        return peers.addresses.contains(peer)
+    if peer.index in peers.pods:
+        return True
+    address = peer.address(family)
+    if address is not None:
+        return peers.addresses.contains(address)
+    return _covers_unknown(peers.addresses, _possible_addresses(compiled, peer), family)
+
+
+def _possible_addresses(compiled: Compiled, peer: Endpoint) -> AddressSet:
+    """Where the address of an endpoint may lie: in the pod range, where it is known, unless it is its node's."""
+    pod_range = compiled.snapshot.pod_range
+    return pod_range if pod_range and not peer.host_network else ALL_ADDRESSES
+
+
+def _covers_unknown(block: AddressSet, possible: AddressSet, family: int) -> bool | None:
+    shared = intersect(block.ranges(family), possible.ranges(family))
+    if not shared:
+        return False
+    return True if shared == possible.ranges(family) else None
+
+
+def _both(left: Outcome, right: Outcome) -> Outcome:
+    if Outcome.DENIED in (left, right):
+        return Outcome.DENIED
+    return Outcome.ALLOWED if left is right is Outcome.ALLOWED else Outcome.DEPENDS
