@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress
-from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Peers, Rule, RuleOrigin, Tier, TierRules
+from gatewright.engine.model import (
+    Action,
+    Direction,
+    DirectionRules,
+    Endpoint,
+    Peers,
+    Rule,
+    RuleOrigin,
+    Tier,
+    TierRules,
+)
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, EVERY_PORT, NO_TRAFFIC, PortSet, Protocol
 from gatewright.engine.selectors import Selectors
@@ -238,4 +248,3 @@ def _grouped_by_subject(policies: list[_Policy]) -> list[tuple[PodSet, tuple[int
 
 def _names_used(policy: _Policy) -> set[PortName]:
     return {name for draft in policy.drafts for name in draft.names}
-

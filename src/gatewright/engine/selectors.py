@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gatewright.engine.podset import NO_PODS, PodSet
-from gatewright.objects.meta import LabelSelector, LabelSelectorRequirement
+from gatewright.objects.meta import LabelSelector
 
-Canonical = tuple[tuple[str, str, tuple[str, ...]], ...]
+Requirement = tuple[str, str, tuple[str, ...]]
+"""(key, operator, sorted values)."""
+Canonical = tuple[Requirement, ...]
 
 
 def requirements(selector: LabelSelector) -> Canonical:
     """The selector as sorted (key, operator, values): equal selectors are equal however they are written."""
-    found = [(key, "In", (value,)) for key, value in selector.match_labels.items()]
+    found: list[Requirement] = [(key, "In", (value,)) for key, value in selector.match_labels.items()]
     found += [(one.key, one.operator, tuple(sorted(set(one.values)))) for one in selector.match_expressions]
     return tuple(sorted(set(found)))
 
 
-def requirement_holds(requirement: tuple[str, str, tuple[str, ...]], labels: Mapping[str, str]) -> bool:
+def requirement_holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
     """Whether one requirement holds for a set of labels. Raises ValueError for an operator that does not exist."""
     key, operator, values = requirement
     if operator == "In":
@@ -40,13 +42,9 @@ def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     return all(requirement_holds(requirement, labels) for requirement in requirements(selector))
 
 
-def describe_requirement(requirement: LabelSelectorRequirement | tuple[str, str, tuple[str, ...]]) -> str:
+def describe_requirement(requirement: Requirement) -> str:
     """The requirement as kubectl writes it: `app=web`, `tier in (a,b)`, `!debug`."""
-    key, operator, values = (
-        (requirement.key, requirement.operator, requirement.values)
-        if isinstance(requirement, LabelSelectorRequirement)
-        else requirement
-    )
+    key, operator, values = requirement
     if operator == "In" and len(values) == 1:
         return f"{key}={values[0]}"
     if operator in ("In", "NotIn"):
@@ -79,7 +77,7 @@ class Selectors:
             self._answers[canonical] = answer
         return answer
 
-    def _requirement(self, requirement: tuple[str, str, tuple[str, ...]]) -> PodSet:
+    def _requirement(self, requirement: Requirement) -> PodSet:
         key, operator, values = requirement
         if operator in ("In", "NotIn"):
             found = NO_PODS

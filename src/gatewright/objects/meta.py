@@ -50,7 +50,7 @@ class LabelSelectorRequirement(Strict, frozen=True):
 
 
 class LabelSelector(Strict, frozen=True):
-    """meta/v1 LabelSelector: all of `match_labels` and all of `match_expressions` must hold; empty selects everything."""
+    """meta/v1 LabelSelector: all of `match_labels` and `match_expressions` must hold; empty selects everything."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()

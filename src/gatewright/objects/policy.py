@@ -1,4 +1,4 @@
-"""NetworkPolicy (networking.k8s.io/v1), field for field. Unknown fields are errors: to skip one would change meaning."""
+"""NetworkPolicy (networking.k8s.io/v1), field for field. An unknown field is an error: to skip it changes meaning."""
 
 from __future__ import annotations
 

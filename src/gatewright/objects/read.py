@@ -53,10 +53,11 @@ class Parsed:
 def parse(text: str | bytes, file: str) -> Parsed:
     """The objects of one YAML or JSON text. `file` is how messages name it."""
     if isinstance(text, bytes):
+        data = text
         try:
-            text = text.decode("utf-8")
+            text = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            line = text.count(b"\n", 0, error.start) + 1
+            line = data.count(b"\n", 0, error.start) + 1
             return Parsed(problems=(Problem(f"{file}:{line}", "not YAML: the text is not UTF-8"),))
     objects: list[Object] = []
     problems: list[Problem] = []
@@ -65,8 +66,7 @@ def parse(text: str | bytes, file: str) -> Parsed:
         count += 1
         problems += document.problems
         if document.tree is not None and not document.problems:
-            for item in _items(document.tree, Origin(file, document.line, document.index), problems):
-                objects.append(item)
+            objects += _items(document.tree, Origin(file, document.line, document.index), problems)
     return Parsed(tuple(objects), tuple(problems), count)
 
 

@@ -18,8 +18,6 @@ from gatewright.objects.origin import Path
 from gatewright.objects.policy import (
     IPBlock,
     NetworkPolicy,
-    NetworkPolicyEgressRule,
-    NetworkPolicyIngressRule,
     NetworkPolicyPeer,
     NetworkPolicyPort,
 )
@@ -28,8 +26,23 @@ from gatewright.objects.workloads import CronJob, Workload
 POLICY_PROTOCOLS = ("TCP", "UDP", "SCTP")
 SORTED_PROTOCOLS = ("SCTP", "TCP", "UDP")
 METADATA_FIELDS = frozenset(
-    "annotations creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName generation "
-    "labels managedFields name namespace ownerReferences resourceVersion selfLink uid".split()
+    [
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ]
 )
 
 Faults = Iterator[Fault]
@@ -101,21 +114,21 @@ def _network_policy(policy: NetworkPolicy) -> Faults:
     spec, path = policy.spec, ("spec",)
     yield from _selector(spec.pod_selector, (*path, "podSelector"))
     for i, ingress in enumerate(spec.ingress):
-        yield from _rule(ingress, ingress.from_, (*path, "ingress", i), "from")
+        yield from _rule(ingress.ports, ingress.from_, (*path, "ingress", i), "from")
     for i, egress in enumerate(spec.egress):
-        yield from _rule(egress, egress.to, (*path, "egress", i), "to")
+        yield from _rule(egress.ports, egress.to, (*path, "egress", i), "to")
     if len(spec.policy_types) > 2:
-        yield from _invalid((*path, "policyTypes"), list(spec.policy_types), ["may not specify more than two policyTypes"])
+        yield from _invalid(
+            (*path, "policyTypes"), list(spec.policy_types), ["may not specify more than two policyTypes"]
+        )
         return
     for i, name in enumerate(spec.policy_types):
         if name not in ("Ingress", "Egress"):
             yield _unsupported((*path, "policyTypes", i), name, ("Ingress", "Egress"))
 
 
-def _rule(
-    rule: NetworkPolicyIngressRule | NetworkPolicyEgressRule, peers: tuple[NetworkPolicyPeer, ...], path: Path, side: str
-) -> Faults:
-    for i, port in enumerate(rule.ports):
+def _rule(ports: tuple[NetworkPolicyPort, ...], peers: tuple[NetworkPolicyPeer, ...], path: Path, side: str) -> Faults:
+    for i, port in enumerate(ports):
         yield from _policy_port(port, (*path, "ports", i))
     for i, peer in enumerate(peers):
         yield from _peer(peer, (*path, side, i))

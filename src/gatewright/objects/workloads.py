@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatewright.objects.core import PodSpec
-from gatewright.objects.meta import LabelSelector, Lenient, Object, ObjectMeta
+from gatewright.objects.meta import Lenient, Object, ObjectMeta
 
 
 class PodTemplateSpec(Lenient, frozen=True):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 
 from gatewright.errors import Problem
 from gatewright.objects.origin import Mapping, Sequence
@@ -30,6 +30,7 @@ MOST_PROBLEMS = 20
 _SEPARATOR = re.compile(r"^---[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\ufeff]")
 _TAG = "tag:yaml.org,2002:"
+_TAGGED: dict[str, tuple[type, ...]] = {"int": (int,), "bool": (bool,), "float": (int, float), "null": (type(None),)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,18 @@ class _Refused(Exception):
         self.problem = Problem(where, what)
 
 
+class _Frame:
+    """A collection that is still open: its key in waiting (mappings), its anchor, and the size when it was opened."""
+
+    __slots__ = ("anchor", "container", "key", "size")
+
+    def __init__(self, container: Mapping | Sequence, anchor: str | None, size: int) -> None:
+        self.container = container
+        self.anchor = anchor
+        self.size = size
+        self.key: tuple[str | None, int] | None = None
+
+
 class _Builder:
     """Builds trees from events, iteratively: a stack of open collections instead of recursion."""
 
@@ -116,69 +129,73 @@ class _Builder:
                 yield self._document()
 
     def _document(self) -> tuple[Any, int]:
+        """The top node of the document whose start was just read, and the node's line."""
+        self.stack: list[_Frame] = []
+        self.anchors: dict[str, tuple[Any, int]] = {}
+        self.size = 0
         get_event, offset = self.parser.get_event, self.offset
-        anchors: dict[str, tuple[Any, int]] = {}
-        open_: list[tuple[Any, Any, str | None, int]] = []  # (collection, its pending key, its anchor, size before it)
-        container: Any = None
-        key: Any = None
-        anchor: str | None = None
-        size = 0
-        first_line = 0
         while True:
-            event = get_event()
+            event: Any = get_event()
             kind = event.__class__
             line = event.start_mark.line + offset
-            first_line = first_line or line
-            size += 1
+            self.size += 1
             if kind is yaml.ScalarEvent:
                 value = self._scalar(event, line)
                 if event.anchor:
-                    anchors[event.anchor] = (value, 1)
+                    self.anchors[event.anchor] = (value, 1)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                if len(open_) >= DEEPEST:
-                    raise _Refused(f"{self.file}:{line}", f"nested deeper than {DEEPEST} levels")
-                open_.append((container, key, anchor, size))
-                container = Mapping(line) if kind is yaml.MappingStartEvent else Sequence(line)
-                key, anchor = None, event.anchor
+                self._open(Mapping(line) if kind is yaml.MappingStartEvent else Sequence(line), event.anchor)
                 continue
             elif kind is yaml.AliasEvent:
-                if event.anchor not in anchors:
-                    raise _Refused(f"{self.file}:{line}", f"not YAML: unknown or unfinished anchor &{event.anchor}")
-                value, weight = anchors[event.anchor]
-                size += weight
-                if size > MOST_EXPANDED:
-                    raise _Refused(f"{self.file}:{line}", f"aliases expand to more than {MOST_EXPANDED} values")
-            elif kind is yaml.DocumentEndEvent:
-                return None, first_line
-            else:  # the end of a mapping or sequence
-                value = container
+                value = self._alias(event.anchor, line)
+            else:  # the end of a mapping or sequence: libyaml guarantees that they nest
+                value = self._close()
                 line = value.line
-                if kind is yaml.MappingEndEvent:
-                    _merge(value)
-                outer, key, before = open_[-1][0], open_[-1][1], open_[-1][3]
-                if anchor:
-                    anchors[anchor] = (value, size - before)
-                container, anchor = outer, open_[-1][2]
-                open_.pop()
-            if container is None:
-                self._close_document()
+            if not self.stack:
+                self.parser.get_event()  # the document's end
                 return value, line
-            if container.__class__ is Sequence:
-                container.append(value)
-                container.lines.append(line)
-            elif key is None:
-                key = self._key(value, line, container)
-            else:
-                if key[0] is not None:
-                    container[key[0]] = value
-                    container.lines[key[0]] = key[1]
-                key = None
+            self._place(value, line)
 
-    def _close_document(self) -> None:
-        while not isinstance(self.parser.get_event(), yaml.DocumentEndEvent):
-            raise AssertionError("libyaml ends a document after its top node")
+    def _open(self, container: Mapping | Sequence, anchor: str | None) -> None:
+        if len(self.stack) >= DEEPEST:
+            raise _Refused(f"{self.file}:{container.line}", f"nested deeper than {DEEPEST} levels")
+        self.stack.append(_Frame(container, anchor, self.size))
 
-    def _key(self, value: Any, line: int, container: Mapping) -> tuple[str | None, int]:
+    def _close(self) -> Mapping | Sequence:
+        frame = self.stack.pop()
+        container = frame.container
+        if isinstance(container, Mapping):
+            _merge(container)
+        if frame.anchor:
+            self.anchors[frame.anchor] = (container, self.size - frame.size)
+        return container
+
+    def _place(self, value: Any, line: int) -> None:
+        """Put a finished node into the collection that is open."""
+        frame = self.stack[-1]
+        container = frame.container
+        if container.__class__ is Sequence:
+            container.append(value)
+            container.lines.append(line)
+        elif frame.key is None:
+            frame.key = self._key(value, line, container)
+        else:
+            key, key_line = frame.key
+            if key is not None:
+                container[key] = value
+                container.lines[key] = key_line
+            frame.key = None
+
+    def _alias(self, anchor: str, line: int) -> Any:
+        if anchor not in self.anchors:
+            raise _Refused(f"{self.file}:{line}", f"not YAML: unknown or unfinished anchor &{anchor}")
+        value, weight = self.anchors[anchor]
+        self.size += weight
+        if self.size > MOST_EXPANDED:
+            raise _Refused(f"{self.file}:{line}", f"aliases expand to more than {MOST_EXPANDED} values")
+        return value
+
+    def _key(self, value: Any, line: int, container: Any) -> tuple[str | None, int]:
         """(key, line); the key is None where it cannot be used, so that its value is read and dropped."""
         text = key_text(value) if not isinstance(value, dict | list) else None
         if text is None:
@@ -195,12 +212,12 @@ class _Builder:
         tag = event.tag
         if tag is None or tag == "!":
             return resolve(event.value) if event.implicit[0] else event.value
-        if tag in (_TAG + "str", _TAG + "binary"):
+        name = tag.removeprefix(_TAG)
+        if name in ("str", "binary"):
             return event.value
         value = resolve(event.value)
-        wanted = {"int": int, "bool": bool, "float": int | float, "null": type(None)}.get(tag.removeprefix(_TAG))
-        if wanted is not None and not isinstance(value, wanted):
-            raise _Refused(f"{self.file}:{line}", f"not YAML: {event.value!r:.60} is not a {tag.removeprefix(_TAG)}")
+        if name in _TAGGED and not isinstance(value, _TAGGED[name]):
+            raise _Refused(f"{self.file}:{line}", f"not YAML: {event.value!r:.60} is not a {name}")
         return value
 
 
