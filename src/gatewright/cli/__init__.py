@@ -1,1 +1,1 @@
-
+"""The command line: one module a verb. Parse, call, print, exit code."""

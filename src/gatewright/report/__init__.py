@@ -1,1 +1,1 @@
-
+"""Renderers: results in, text out. They decide nothing."""

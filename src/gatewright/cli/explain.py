@@ -1,0 +1,87 @@
+"""`gatewright explain`: whether one connection is allowed, and which rule decides."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import click
+
+from gatewright.cli import options
+from gatewright.engine.compile import Compiled
+from gatewright.engine.explain import Explanation, explain
+from gatewright.engine.model import Endpoint
+from gatewright.engine.ports import Protocol
+from gatewright.engine.targets import Target, find, parse_port, service_port, target_ports
+from gatewright.engine.verdict import Outcome, Party, verdict
+from gatewright.errors import GatewrightError
+from gatewright.report import explanation as report
+
+
+class NoBackend(GatewrightError):
+    """A Service that no pod stands behind, or whose pods lack its target port."""
+
+
+@click.command("explain")
+@click.argument("source")
+@click.argument("destination")
+@click.argument("port", metavar="[PROTO/]PORT")
+@options.files
+@options.namespace
+@options.pod_cidrs
+@options.output("text", "json")
+def command(
+    source: str,
+    destination: str,
+    port: str,
+    filenames: tuple[str, ...],
+    recursive: bool,
+    namespace: str,
+    pod_cidrs: tuple[str, ...],
+    output: str,
+) -> None:
+    r"""Say whether SOURCE may connect to a port of DESTINATION, and which rule of which policy decides.
+
+    SOURCE and DESTINATION are NAME, NAMESPACE/NAME, KIND/NAME (deploy/web, svc/api), an address, or key=value labels.
+    Exits with 0 when the connection is allowed, with 1 when it is denied or hangs on something unknown.
+
+    \b
+      gatewright explain web db 3306 -f manifests/
+      gatewright explain web svc/api 5000 -f manifests/
+      gatewright explain 203.0.113.7 web udp/53 -f manifests/
+    """
+    compiled = options.load_compiled(filenames, recursive, pod_cidrs)
+    protocol, number = parse_port(port)
+    origin, target = find(compiled, source, namespace), find(compiled, destination, namespace)
+    if origin.service:
+        raise click.BadParameter(f"{source}: a Service opens no connections; name a pod or workload")
+    found: list[Explanation] = []
+    for one in origin.parties:
+        for party, target_port in _doors(target, protocol, number):
+            found += _explained(compiled, one, party, protocol, target_port)
+    click.echo(report.to_json(found) if output == "json" else report.to_text(found), nl=False)
+    sys.exit(0 if all(one.outcome is Outcome.ALLOWED for one in found) else 1)
+
+
+def _explained(
+    compiled: Compiled, source: Party, destination: Party, protocol: Protocol, port: int
+) -> tuple[Explanation, ...]:
+    return explain(compiled, verdict(compiled, source, destination, protocol, port))
+
+
+def _doors(target: Target, protocol: Protocol, port: int) -> Iterator[tuple[Party, int]]:
+    """(party, port) of everything the target stands for: policies see a Service's backends on their target ports."""
+    if target.service is None:
+        for party in target.parties:
+            yield party, port
+        return
+    entry = service_port(target.service, protocol, port)
+    doors = [
+        (backend, number)
+        for backend in target.parties
+        if isinstance(backend, Endpoint)
+        for number in target_ports(target.service, entry, backend)
+    ]
+    if not doors:
+        raise NoBackend(f"{target.service}: no pod behind it serves {protocol} {port}; look at its selector and ports")
+    yield from doors

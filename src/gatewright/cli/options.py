@@ -1,0 +1,80 @@
+"""Options that several verbs share, meaning what they mean in kubectl, and the reading of what they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gatewright.engine.addresses import block_range
+from gatewright.engine.compile import Compiled, compile_snapshot
+from gatewright.engine.snapshot import Snapshot
+from gatewright.objects.meta import Object
+from gatewright.sources.files import read
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def files(command: F) -> F:
+    """`-f` and `-R`: where the manifests are."""
+    command = click.option(
+        "-R", "--recursive", is_flag=True, help="Look into the folders of a directory named by -f, too."
+    )(command)
+    return click.option(
+        "-f",
+        "--filename",
+        "filenames",
+        multiple=True,
+        required=True,
+        metavar="PATH",
+        help="A file or directory of manifests, or - for standard input. May be given more than once.",
+    )(command)
+
+
+def namespace(command: F) -> F:
+    """`-n`: the namespace of names that do not say theirs."""
+    return click.option(
+        "-n", "--namespace", default="default", show_default=True, help="Namespace of names that do not name theirs."
+    )(command)
+
+
+def pod_cidrs(command: F) -> F:
+    """`--pod-cidr`: where pods of manifests may get their addresses."""
+    return click.option(
+        "--pod-cidr",
+        "pod_cidrs",
+        multiple=True,
+        metavar="CIDR",
+        callback=_check_cidrs,
+        help="Range of pod addresses, one a family: decides what an ipBlock covers before pods have an address.",
+    )(command)
+
+
+def output(*formats: str) -> Callable[[F], F]:
+    """`-o`: the first format is the default."""
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
+    )
+
+
+def _check_cidrs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            block_range(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is not a CIDR (write 10.244.0.0/16)", context, parameter) from error
+    return values
+
+
+def load(filenames: tuple[str, ...], recursive: bool) -> tuple[Object, ...]:
+    """The objects at the paths. Raises InvalidInput with every problem; warnings go to standard error."""
+    parsed = read(filenames, recursive)
+    for warning in parsed.warnings:
+        click.echo(f"gatewright: warning: {warning}", err=True)
+    return parsed.require()
+
+
+def load_compiled(filenames: tuple[str, ...], recursive: bool, pod_cidrs: tuple[str, ...]) -> Compiled:
+    """The compiled snapshot of the objects at the paths."""
+    return compile_snapshot(Snapshot.of(load(filenames, recursive), pod_cidrs=pod_cidrs))
