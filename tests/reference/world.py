@@ -1,0 +1,161 @@
+"""The cluster as the reference evaluator sees it: pods, namespaces and nodes read from decoded manifests (plain dicts).
+
+It exists so that `evaluator.py` holds the meaning of policies and nothing else. It promises to take every object
+literally, to keep no index and to share no code with the product: a fault of the product cannot hide in its oracle.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+EVERY_ADDRESS: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
+
+
+@dataclass(frozen=True)
+class Party:
+    """One end of a connection, in one family.
+
+    `pod` is set for a pod that selectors can see: not for an outside address, not for a pod on its node's network.
+    `address` is None while nobody knows it; it then lies somewhere in `within`. `node` names the node whose own
+    address this end has, so that the kubelet's way to its pods is recognised.
+    """
+
+    name: str
+    pod: Json | None
+    address: Address | None
+    within: tuple[Network, ...]
+    node: str = ""
+
+
+class World:
+    """The objects of one cluster. Pods whose phase is Succeeded or Failed are out; terminating pods are in."""
+
+    def __init__(self, objects: Iterable[Json], pod_cidrs: Iterable[str] = ()) -> None:
+        everything = list(objects)
+        self.namespaces = [obj for obj in everything if obj["kind"] == "Namespace"]
+        self.nodes = [obj for obj in everything if obj["kind"] == "Node"]
+        self.policies = [obj for obj in everything if obj["kind"] == "NetworkPolicy"]
+        self.pods = [obj for obj in everything if obj["kind"] == "Pod" and not is_finished(obj)]
+        self.pod_cidrs = [ipaddress.ip_network(cidr) for cidr in pod_cidrs]
+
+    def pod(self, namespace: str, name: str) -> Json:
+        """The pod of that name. Raises LookupError where there is none, or it is finished."""
+        for pod in self.pods:
+            if (namespace_of(pod), pod["metadata"]["name"]) == (namespace, name):
+                return pod
+        raise LookupError(f"no running pod {namespace}/{name}")
+
+    def namespace_labels(self, name: str) -> dict[str, str]:
+        """Its labels; row "kubernetes.io/metadata.name": every namespace has that one, also an undeclared one."""
+        labels: dict[str, str] = {}
+        for namespace in self.namespaces:
+            if namespace["metadata"]["name"] == name:
+                labels = dict(labels_of(namespace))
+        return {**labels, "kubernetes.io/metadata.name": name}
+
+    def pod_party(self, namespace: str, name: str, family: int) -> Party:
+        """A pod as one end of a connection. Raises ValueError where it has addresses, but none of this family."""
+        pod = self.pod(namespace, name)
+        known = self.pod_addresses(pod)
+        address = next((address for address in known if address.version == family), None)
+        if known and address is None:
+            raise ValueError(f"pod {namespace}/{name} has no IPv{family} address")
+        if is_host_network(pod):
+            # Row "hostNetwork pods": it is its node's address, which need not lie in the pod range.
+            return Party(f"{namespace}/{name}", None, address, (EVERY_ADDRESS[family],), node_of(pod))
+        return Party(f"{namespace}/{name}", pod, address, self.pod_range(family))
+
+    def address_party(self, text: str) -> Party:
+        """An address as one end of a connection: the pod that holds it, else a node's own address, else outside."""
+        address = ipaddress.ip_address(text)
+        everywhere = (EVERY_ADDRESS[address.version],)
+        for pod in self.pods:
+            if address in self.pod_addresses(pod) and not is_host_network(pod):
+                return Party(text, pod, address, everywhere)
+        return Party(text, None, address, everywhere, self.node_with(address))
+
+    def pod_addresses(self, pod: Json) -> list[Address]:
+        """The addresses that are known: of the pod, or of its node where the pod uses the node's network."""
+        status = pod.get("status", {})
+        texts = [entry["ip"] for entry in status.get("podIPs", [])] or [status.get("podIP", "")]
+        known = [ipaddress.ip_address(text) for text in texts if text]
+        return known or (self.node_addresses(pod) if is_host_network(pod) else [])
+
+    def node_addresses(self, pod: Json) -> list[Address]:
+        """The addresses of the pod's node: those its Node object states, and the pod's own hostIP."""
+        texts = list(host_ips(pod))
+        for node in self.nodes:
+            if node["metadata"]["name"] == node_of(pod):
+                texts += node_ips(node)
+        return [ipaddress.ip_address(text) for text in texts]
+
+    def node_with(self, address: Address) -> str:
+        """The name of the node that has this address; empty where no node is known to have it."""
+        for node in self.nodes:
+            if address in [ipaddress.ip_address(text) for text in node_ips(node)]:
+                return str(node["metadata"]["name"])
+        for pod in self.pods:
+            if address in self.node_addresses(pod):
+                return node_of(pod)
+        return ""
+
+    def is_own_node(self, party: Party, pod: Json) -> bool:
+        """Whether this end is known to be the pod's own node, by the node's name or by its address."""
+        by_name = party.node != "" and party.node == node_of(pod)
+        return by_name or (party.pod is None and party.address in self.node_addresses(pod))
+
+    def pod_range(self, family: int) -> tuple[Network, ...]:
+        """Where a pod's address can lie: the pod ranges of the family, anywhere while none is given."""
+        given = tuple(cidr for cidr in self.pod_cidrs if cidr.version == family)
+        return given or (EVERY_ADDRESS[family],)
+
+
+def labels_of(obj: Json) -> dict[str, str]:
+    """metadata.labels."""
+    return obj["metadata"].get("labels") or {}
+
+
+def namespace_of(obj: Json) -> str:
+    """metadata.namespace; an object that states none stands in `default`."""
+    return obj["metadata"].get("namespace") or "default"
+
+
+def node_of(pod: Json) -> str:
+    """The name of the node the pod is bound to; empty while it is not."""
+    return str(pod.get("spec", {}).get("nodeName", ""))
+
+
+def node_ips(node: Json) -> list[str]:
+    """The addresses of a Node, its host names left out."""
+    entries = node.get("status", {}).get("addresses", [])
+    return [entry["address"] for entry in entries if entry["type"] in ("InternalIP", "ExternalIP")]
+
+
+def host_ips(pod: Json) -> list[str]:
+    """The addresses of its node that the pod's own status states."""
+    status = pod.get("status", {})
+    return [entry["ip"] for entry in status.get("hostIPs", [])] or [ip for ip in [status.get("hostIP")] if ip]
+
+
+def is_host_network(pod: Json) -> bool:
+    """Whether the pod uses its node's network."""
+    return bool(pod.get("spec", {}).get("hostNetwork", False))
+
+
+def is_finished(pod: Json) -> bool:
+    """Row "Succeeded and Failed pods": out; their address may already belong to another pod."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def container_ports(pod: Json) -> Iterator[Json]:
+    """The ports of containers and of restartable init containers (row "named port")."""
+    spec = pod.get("spec", {})
+    sidecars = [each for each in spec.get("initContainers", []) if each.get("restartPolicy") == "Always"]
+    for container in [*spec.get("containers", []), *sidecars]:
+        yield from container.get("ports", [])

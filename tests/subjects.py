@@ -1,0 +1,54 @@
+"""Who answers the questions of the case tables and properties: the product's engine, and the reference beside it.
+
+Both are asked in the same words (decoded manifests as plain dicts, ends as tuples), so that one table judges both.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gatewright.engine.compile import compile_snapshot
+from gatewright.engine.model import Endpoint
+from gatewright.engine.ports import Protocol
+from gatewright.engine.snapshot import Snapshot
+from gatewright.engine.verdict import Outcome, verdict
+from gatewright.objects.read import decode
+from tests.reference.evaluator import End, Reference
+
+Json = dict[str, Any]
+
+
+class Subject(typing.Protocol):
+    """Something that knows what a set of objects allows, for the protocols it can be asked about."""
+
+    protocols: frozenset[str]
+
+    def connection(self, source: End, destination: End, protocol: str, port: int | None, family: int = 4) -> str:
+        """Give "allowed", "denied" or "depends" (see `Reference.connection`)."""
+
+
+class Engine:
+    """The product's engine behind the reference's questions."""
+
+    protocols = frozenset(Protocol)
+
+    def __init__(self, objects: Iterable[Json], pod_cidrs: Sequence[str] = ()) -> None:
+        decoded = [item for item in map(decode, objects) if item is not None]
+        self.compiled = compile_snapshot(Snapshot.of(decoded, pod_cidrs=pod_cidrs))
+        self.endpoints = {(each.namespace, each.name): each for each in self.compiled.endpoints}
+
+    def end(self, end: End) -> Endpoint | ipaddress.IPv4Address | ipaddress.IPv6Address:
+        """The engine's own word for an end of a connection."""
+        return ipaddress.ip_address(end[1]) if end[0] == "address" else self.endpoints[end[1], end[2]]
+
+    def connection(self, source: End, destination: End, protocol: str, port: int | None, family: int = 4) -> str:
+        """Give the outcome in the reference's words."""
+        assert port is not None
+        answer = verdict(self.compiled, self.end(source), self.end(destination), Protocol(protocol), port, family)
+        return {Outcome.ALLOWED: "allowed", Outcome.DENIED: "denied", Outcome.DEPENDS: "depends"}[answer.outcome]
+
+
+SUBJECTS: dict[str, type[Engine] | type[Reference]] = {"engine": Engine, "reference": Reference}
