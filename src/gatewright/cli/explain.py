@@ -40,7 +40,7 @@ def command(
     pod_cidrs: tuple[str, ...],
     output: str,
 ) -> None:
-    r"""Say whether SOURCE may connect to a port of DESTINATION, and which rule of which policy decides.
+    """Say whether SOURCE may connect to a port of DESTINATION, and which rule of which policy decides.
 
     SOURCE and DESTINATION are NAME, NAMESPACE/NAME, KIND/NAME (deploy/web, svc/api), an address, or key=value labels.
     Exits with 0 when the connection is allowed, with 1 when it is denied or hangs on something unknown.

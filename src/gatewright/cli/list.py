@@ -14,7 +14,7 @@ from gatewright.report import connections as report
 @options.pod_cidrs
 @options.output("table", "json")
 def command(filenames: tuple[str, ...], recursive: bool, pod_cidrs: tuple[str, ...], output: str) -> None:
-    r"""Show every connection that the policies allow.
+    """Show every connection that the policies allow.
 
     Between pods and workloads, and with addresses outside. A pod that no policy selects for a direction may do
     anything in it.
