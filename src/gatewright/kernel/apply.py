@@ -1,0 +1,77 @@
+"""Makes the kernel hold a program, says what it holds, and takes it away.
+
+The kernel changes from one program to the next in a single transaction. Where nothing else can have touched the
+packet filter since the last one (the kernel counts transactions of a network namespace) only the difference is sent;
+else the table is read first, and replaced as a whole unless it is what was left there.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from gatewright.kernel.delta import delta
+from gatewright.kernel.errors import NftRefused
+from gatewright.kernel.listing import parse
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
+from gatewright.kernel.nft import Nft
+from gatewright.kernel.program import Options
+from gatewright.kernel.table import Program
+from gatewright.kernel.text import removal, whole
+
+_GET_GENERATION = 10 << 8 | 16
+_GENERATION_ID = 1
+_NFGENMSG = struct.pack("=BBH", 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the kernel was left with, and the generation of the ruleset it was left in; None: somebody interfered."""
+
+    program: Program
+    generation: int | None
+
+
+def apply(nft: Nft, program: Program, last: Applied | None = None) -> Applied:
+    """Leaves the kernel of the calling thread's network namespace with exactly this program, atomically.
+
+    With `last`, the answer of the call before, only the difference is sent, if the kernel still holds that program.
+    Raises NftRefused, NotPermitted or NftMissing; then the kernel holds what it held.
+    """
+    before = generation()
+    if last is not None and _holds(nft, last, before):
+        change = delta(last.program, program)
+        if not change:
+            return Applied(program, before)
+        try:
+            nft.run(change)
+        except NftRefused:
+            nft.run(whole(program))
+    else:
+        nft.run(whole(program))
+    after = generation()
+    return Applied(program, after if after == before + 1 else None)
+
+
+def read_back(nft: Nft, table: str = Options().table) -> Program | None:
+    """The program the kernel holds in our table, None when the table is not there. Equals what was applied."""
+    objects = nft.list_table(table)
+    return None if objects is None else parse(table, objects)
+
+
+def remove(nft: Nft, table: str = Options().table) -> None:
+    """Takes our table away, whether it is there or not. Nothing else is touched."""
+    nft.run(removal(table))
+
+
+def generation() -> int:
+    """How many transactions the packet filter of this network namespace has seen."""
+    with Netlink(NETLINK_NETFILTER) as netlink:
+        for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
+            (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
+            return int(number)
+    return 0
+
+
+def _holds(nft: Nft, last: Applied, now: int) -> bool:
+    return last.generation == now or read_back(nft, last.program.table) == last.program
