@@ -9,7 +9,7 @@ import click
 
 from gatewright.cli import options
 from gatewright.engine.compile import Compiled
-from gatewright.engine.explain import Explanation, explain
+from gatewright.engine.explain import Explanation, explain, traffic_text
 from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol
 from gatewright.engine.targets import Target, find, parse_port, service_port, target_ports
@@ -64,12 +64,12 @@ def command(
 
 
 def _explained(
-    compiled: Compiled, source: Party, destination: Party, protocol: Protocol, port: int
+    compiled: Compiled, source: Party, destination: Party, protocol: Protocol | None, port: int
 ) -> tuple[Explanation, ...]:
     return explain(compiled, verdict(compiled, source, destination, protocol, port))
 
 
-def _doors(target: Target, protocol: Protocol, port: int) -> Iterator[tuple[Party, int]]:
+def _doors(target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
     """(party, port) of everything the target stands for: policies see a Service's backends on their target ports."""
     if target.service is None:
         for party in target.parties:
@@ -83,5 +83,7 @@ def _doors(target: Target, protocol: Protocol, port: int) -> Iterator[tuple[Part
         for number in target_ports(target.service, entry, backend)
     ]
     if not doors:
-        raise NoBackend(f"{target.service}: no pod behind it serves {protocol} {port}; look at its selector and ports")
+        raise NoBackend(
+            f"{target.service}: no pod behind it serves {traffic_text(protocol, port)}; look at its selector and ports"
+        )
     yield from doors

@@ -85,7 +85,7 @@ class _Question:
 
     compiled: Compiled
     destination: Party
-    protocol: Protocol
+    protocol: Protocol | None
     port: int
     family: int
 
@@ -142,7 +142,7 @@ class _Question:
         if not ports or any(self._covers(port) for port in ports):
             return []
         at = rule.at("ports", 0) if len(ports) == 1 else rule.at("ports")
-        return [Condition(at, ", ".join(map(_port_text, ports)), f"{self.protocol} {self.port}")]
+        return [Condition(at, ", ".join(map(_port_text, ports)), traffic_text(self.protocol, self.port))]
 
     def _peer_matches(self, peer: NetworkPolicyPeer, namespace: str, party: Party) -> bool | None:
         if peer.ip_block is None:
@@ -206,6 +206,11 @@ def _written(
     if direction is Direction.INGRESS:
         return policy.spec.ingress[number].ports, policy.spec.ingress[number].from_
     return policy.spec.egress[number].ports, policy.spec.egress[number].to
+
+
+def traffic_text(protocol: Protocol | None, port: int) -> str:
+    """`TCP 80`, or the words for traffic that has no ports."""
+    return f"{protocol} {port}" if protocol else "ICMP or another protocol without ports"
 
 
 def _side(direction: Direction) -> str:

@@ -91,15 +91,18 @@ class PortSet:
     @classmethod
     def of(cls, protocol: Protocol, *ranges: Range) -> PortSet:
         """Some port ranges of one protocol."""
-        return cls(**{protocol.value.lower(): normalize(ranges)})
+        numbers = normalize(ranges)
+        if protocol is Protocol.TCP:
+            return cls(tcp=numbers)
+        return cls(udp=numbers) if protocol is Protocol.UDP else cls(sctp=numbers)
 
     def ranges(self, protocol: Protocol) -> Ranges:
         """The port ranges of one protocol."""
         return self.tcp if protocol is Protocol.TCP else self.udp if protocol is Protocol.UDP else self.sctp
 
-    def contains(self, protocol: Protocol, port: int) -> bool:
-        """Whether a connection by this protocol to this port is covered."""
-        return contains(self.ranges(protocol), port)
+    def contains(self, protocol: Protocol | None, port: int) -> bool:
+        """Whether a connection by this protocol to this port is covered; None is what is not TCP, UDP or SCTP."""
+        return self.other if protocol is None else contains(self.ranges(protocol), port)
 
     @property
     def is_everything(self) -> bool:

@@ -51,12 +51,16 @@ class Target:
     service: Service | None = None
 
 
-def parse_port(text: str) -> tuple[Protocol, int]:
-    """`80`, `tcp/80`, `UDP/53`. Raises BadPort."""
+def parse_port(text: str) -> tuple[Protocol | None, int]:
+    """`80`, `tcp/80`, `UDP/53`; `icmp` (no protocol, port 0) is traffic without ports. Raises BadPort."""
+    if text.lower() == "icmp":
+        return None, 0
     protocol, slash, number = text.rpartition("/")
     name = protocol.upper() if slash else "TCP"
     if name not in Protocol.__members__ or not number.isascii() or not number.isdigit():
-        raise BadPort(f"{text!r} is not a port: write PORT or PROTOCOL/PORT, with TCP, UDP or SCTP (80, udp/53)")
+        raise BadPort(
+            f"{text!r} is not a port: write PORT or PROTOCOL/PORT, with TCP, UDP or SCTP (80, udp/53), or icmp"
+        )
     if not 1 <= int(number) <= LAST_PORT:
         raise BadPort(f"{text!r} is not a port: ports are 1 to {LAST_PORT}")
     return Protocol(name), int(number)
@@ -98,11 +102,10 @@ def _nothing(compiled: Compiled, text: str, namespace: str) -> str:
 
 
 def _by_labels(compiled: Compiled, text: str, namespace: str) -> Target:
-    place, slash, pairs = (
-        text.rpartition("/") if text.count("/") == 1 and "=" not in text.split("/", maxsplit=1)[0] else ("", "", text)
-    )
+    first, slash, rest = text.partition("/")
+    scoped = bool(slash) and "=" not in first and "=" in rest.partition("/")[0]
+    where, pairs = (first, rest) if scoped else (namespace, text)
     wanted = dict(pair.replace("==", "=").split("=", 1) for pair in pairs.split(",") if "=" in pair)
-    where = place if slash else namespace
     found = [
         e for e in compiled.endpoints if e.namespace == where and all(e.labels.get(k) == v for k, v in wanted.items())
     ]
@@ -131,7 +134,7 @@ def backends(compiled: Compiled, service: Service) -> tuple[Endpoint, ...]:
     )
 
 
-def service_port(service: Service, protocol: Protocol, port: int) -> ServicePort:
+def service_port(service: Service, protocol: Protocol | None, port: int) -> ServicePort:
     """The Service's port of this number. Raises BadPort, saying which it has."""
     for one in service.spec.ports:
         if (one.protocol, one.port) == (protocol, port):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, AddressSet, IPAddress
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Action, Direction, Endpoint, Peers, Rule, RuleOrigin, Tier, TierRules
-from gatewright.engine.ports import Protocol, contains, intersect
+from gatewright.engine.ports import Protocol, intersect
 
 Party = Endpoint | IPAddress
 """One side of a connection: an endpoint of the snapshot, or any other address."""
@@ -69,12 +69,13 @@ class FamilyVerdict:
 class Verdict:
     """The answer to one question: may `source` open a connection to this port of `destination`?
 
+    `protocol` None asks about traffic that is neither TCP, UDP nor SCTP (a ping), whose `port` has no meaning.
     `families` holds an answer for each address family the two share; `egress` and `ingress` are those of the first.
     """
 
     source: Party
     destination: Party
-    protocol: Protocol
+    protocol: Protocol | None
     port: int
     families: tuple[FamilyVerdict, ...]
 
@@ -101,11 +102,17 @@ class Verdict:
 
 
 def verdict(
-    compiled: Compiled, source: Party, destination: Party, protocol: Protocol, port: int, family: int | None = None
+    compiled: Compiled,
+    source: Party,
+    destination: Party,
+    protocol: Protocol | None,
+    port: int,
+    family: int | None = None,
 ) -> Verdict:
     """Judge one connection, for one family (4 or 6) or for all that the two sides share.
 
-    `port` is the destination's own port: for a Service, its target port. An address of a pod stands for that pod.
+    `port` is the destination's own port: for a Service, its target port. `protocol` None is traffic that is neither
+    TCP, UDP nor SCTP. An address of a pod stands for that pod.
     """
     source, destination = _party(compiled, source), _party(compiled, destination)
     shared = [one for one in _families(compiled, source) if one in _families(compiled, destination)]
@@ -137,7 +144,7 @@ def expected_families(compiled: Compiled) -> tuple[int, ...]:
 
 
 def _judge(
-    compiled: Compiled, source: Party, destination: Party, protocol: Protocol, port: int, family: int
+    compiled: Compiled, source: Party, destination: Party, protocol: Protocol | None, port: int, family: int
 ) -> FamilyVerdict:
     if source is destination and isinstance(source, Endpoint) and not source.many:
         egress = Side(Direction.EGRESS, Outcome.ALLOWED, Reason.OWN_ADDRESS)
@@ -148,7 +155,13 @@ def _judge(
 
 
 def judge_side(
-    compiled: Compiled, subject: Party, peer: Party, direction: Direction, protocol: Protocol, port: int, family: int
+    compiled: Compiled,
+    subject: Party,
+    peer: Party,
+    direction: Direction,
+    protocol: Protocol | None,
+    port: int,
+    family: int,
 ) -> Side:
     """The answer of one side: what the rules of `subject` say to a connection with `peer`."""
     if not isinstance(subject, Endpoint) or subject.host_network:
@@ -170,14 +183,20 @@ def judge_side(
 
 
 def _tier_answers(
-    compiled: Compiled, tier: TierRules, peer: Party, direction: Direction, protocol: Protocol, port: int, family: int
+    compiled: Compiled,
+    tier: TierRules,
+    peer: Party,
+    direction: Direction,
+    protocol: Protocol | None,
+    port: int,
+    family: int,
 ) -> list[Side]:
     """What a tier can come to: unsure answers (their reason is ADDRESS_UNKNOWN) and, last, at most one sure answer."""
     answers: list[Side] = []
     # In the NetworkPolicy tier order has no meaning, so a sure match is looked for first.
     for sure_only in (True, False) if tier.tier is Tier.NETWORK_POLICY else (False,):
         for rule in tier.rules:
-            if not contains(rule.ports.ranges(protocol), port):
+            if not rule.ports.contains(protocol, port):
                 continue
             match = matches_peer(compiled, rule.peers, peer, family)
             if match is True:

@@ -167,6 +167,8 @@ class ServiceSpec(Lenient, frozen=True):
     external_traffic_policy: str = "Cluster"
     session_affinity: str = "None"
     publish_not_ready_addresses: bool = False
+    ip_families: tuple[str, ...] = ()
+    ip_family_policy: str = ""
 
 
 class Service(Object, frozen=True):

@@ -64,10 +64,16 @@ def parse(text: str | bytes, file: str) -> Parsed:
     count = 0
     for document in documents(text, file):
         count += 1
-        problems += document.problems
+        problems += [_named(problem, document.tree) for problem in document.problems]
         if document.tree is not None and not document.problems:
             objects += _items(document.tree, Origin(file, document.line, document.index), problems)
     return Parsed(tuple(objects), tuple(problems), count)
+
+
+def _named(problem: Problem, tree: Any) -> Problem:
+    """The problem with the name of the object it was met in, where the tree says one."""
+    kind = tree.get("kind") if isinstance(tree, dict) else None
+    return Problem(problem.where, f"{_label(tree, kind)}: {problem.what}") if isinstance(kind, str) else problem
 
 
 def decode(tree: dict[str, Any], origin: Origin | None = None) -> Object | None:

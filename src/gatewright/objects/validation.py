@@ -26,23 +26,11 @@ from gatewright.objects.workloads import CronJob, Workload
 POLICY_PROTOCOLS = ("TCP", "UDP", "SCTP")
 SORTED_PROTOCOLS = ("SCTP", "TCP", "UDP")
 METADATA_FIELDS = frozenset(
-    [
-        "annotations",
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "finalizers",
-        "generateName",
-        "generation",
-        "labels",
-        "managedFields",
-        "name",
-        "namespace",
-        "ownerReferences",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    ]
+    (
+        *("annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers"),
+        *("generateName", "generation", "labels", "managedFields", "name", "namespace", "ownerReferences"),
+        *("resourceVersion", "selfLink", "uid"),
+    )
 )
 
 Faults = Iterator[Fault]

@@ -18,6 +18,7 @@ class WorkloadSpec(Lenient, frozen=True):
 
     template: PodTemplateSpec = PodTemplateSpec()
     replicas: int | None = None
+    service_name: str = ""
 
 
 class Workload(Object, frozen=True):

@@ -173,7 +173,7 @@ class _Builder:
     def _place(self, value: Any, line: int) -> None:
         """Put a finished node into the collection that is open."""
         frame = self.stack[-1]
-        container = frame.container
+        container: Any = frame.container
         if container.__class__ is Sequence:
             container.append(value)
             container.lines.append(line)

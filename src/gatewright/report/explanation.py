@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from gatewright.engine.explain import Condition, Explanation, Miss, Trace
+from gatewright.engine.explain import Condition, Explanation, Miss, Trace, traffic_text
 from gatewright.engine.model import Endpoint, RuleOrigin
 from gatewright.engine.verdict import Outcome, Party, Reason
 
@@ -34,7 +34,7 @@ def _block(one: Explanation) -> Iterator[str]:
     verdict = one.verdict
     family = f" over IPv{one.family}" if len(verdict.families) > 1 and verdict.outcome is not one.outcome else ""
     place = f"{party_text(verdict.source)} => {party_text(verdict.destination)}"
-    yield f"{one.outcome.upper()}{family}: {place} : {verdict.protocol} {verdict.port}"
+    yield f"{one.outcome.upper()}{family}: {place} : {traffic_text(verdict.protocol, verdict.port)}"
     for trace in (one.egress, one.ingress):
         yield from (f"  {line}" for line in _trace_lines(trace))
 
@@ -89,7 +89,7 @@ def _item(one: Explanation) -> dict[str, Any]:
     return {
         "source": party_text(verdict.source),
         "destination": party_text(verdict.destination),
-        "protocol": verdict.protocol.value,
+        "protocol": verdict.protocol and verdict.protocol.value,
         "port": verdict.port,
         "family": one.family,
         "outcome": one.outcome.value,
