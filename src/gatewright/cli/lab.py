@@ -1,0 +1,246 @@
+"""`gatewright lab`: run the pods of manifests on this machine. Parses, calls `gatewright.lab.client`, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from gatewright.objects.meta import Object
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class KubectlNames(click.Group):
+    """Lists the verbs in the order people meet them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In order of definition."""
+        return list(self.commands)
+
+
+@click.group(cls=KubectlNames)
+def command() -> None:
+    """Run the pods of manifests on this machine, with policies enforced or not.
+
+    A lab is one node in namespaces of its own: pods with addresses, Services, names, policies. It runs without root
+    where the machine lets users make namespaces, and `lab down` leaves nothing behind.
+    """
+
+
+def _name(function: F) -> F:
+    option = click.option(
+        "--name", default="default", show_default=True, envvar="GATEWRIGHT_LAB", help="Which lab of yours."
+    )
+    return option(function)
+
+
+def _files(function: F) -> F:
+    recursive = click.option("-R", "--recursive", is_flag=True, help="Also read the directories below.")
+    files = click.option(
+        "-f", "--filename", "filenames", multiple=True, required=True, metavar="FILE", help="File, directory or -."
+    )
+    return files(recursive(function))
+
+
+_NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True, help="The pod's namespace.")
+_CONTAINER = click.option("-c", "--container", help="Which container; the first one otherwise.")
+_OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+_WAIT = click.option("--wait/--no-wait", "waiting", default=True, help="Wait until every pod is ready.  [default: wait]")
+_TIMEOUT = click.option("--timeout", type=click.FloatRange(0.1), default=60, show_default=True, help="Seconds to wait.")
+
+
+def _read(filenames: Sequence[str], recursive: bool) -> tuple[Object, ...]:
+    from gatewright.sources.files import read
+
+    parsed = read(filenames, recursive)
+    objects = parsed.require()
+    for warning in parsed.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return objects
+
+
+def _settle(name: str, waiting: bool, timeout: float) -> None:
+    from gatewright.lab import client
+
+    if waiting:
+        client.wait(name, timeout)
+
+
+def _say(name: str) -> None:
+    """What has to be said after a change: notes on what does not run as in a cluster, and whether policies count."""
+    from gatewright.lab import client
+    from gatewright.report.lab import enforcement_line
+
+    state = client.status(name)
+    for warning in state["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    for pod in state["pods"]:
+        for note in pod["notes"]:
+            click.echo(f"warning: pod {pod['namespace']}/{pod['name']}: {note}", err=True)
+    click.echo(enforcement_line(state))
+
+
+@command.command()
+@_files
+@click.option(
+    "--network",
+    type=click.Choice(["enforcing", "flat"]),
+    default="enforcing",
+    show_default=True,
+    help="flat: a network without policy support; policies are accepted and nothing is enforced.",
+)
+@_name
+@click.option("--pod-cidr", "pod_cidrs", multiple=True, metavar="CIDR", help="Range of pod addresses (one a family).")
+@_WAIT
+@_TIMEOUT
+def up(
+    filenames: tuple[str, ...],
+    recursive: bool,
+    network: str,
+    name: str,
+    pod_cidrs: tuple[str, ...],
+    waiting: bool,
+    timeout: float,
+) -> None:
+    """Start a lab with the objects of FILE, and wait until its pods are ready."""
+    from gatewright.lab import client
+    from gatewright.lab.addresses import DEFAULT_POD_CIDRS
+
+    started = time.monotonic()
+    client.up(_read(filenames, recursive), name, network, pod_cidrs or DEFAULT_POD_CIDRS)
+    _settle(name, waiting, timeout)
+    state = client.status(name)
+    took = time.monotonic() - started
+    pods, services = len(state["pods"]), len(state["services"])
+    click.echo(f"lab {name} is up: {pods} pods, {services} Services, in {took:.1f} s")
+    _say(name)
+
+
+@command.command()
+@_files
+@_name
+@_WAIT
+@_TIMEOUT
+def apply(filenames: tuple[str, ...], recursive: bool, name: str, waiting: bool, timeout: float) -> None:
+    """Create or change the objects of FILE in a running lab; all of them or none."""
+    from gatewright.lab import client
+
+    answer = client.apply(name, _read(filenames, recursive))
+    click.echo("\n".join(answer["lines"]))
+    _settle(name, waiting, timeout)
+    _say(name)
+
+
+@command.command()
+@_files
+@_name
+@click.option("--ignore-not-found", is_flag=True, help="Objects that are not there are no error.")
+def delete(filenames: tuple[str, ...], recursive: bool, name: str, ignore_not_found: bool) -> None:
+    """Delete the objects of FILE from a running lab."""
+    from gatewright.lab import client
+
+    answer = client.delete(name, _read(filenames, recursive))
+    for line in answer["lines"]:
+        click.echo(line)
+    if answer["missing"] and not ignore_not_found:
+        for line in answer["missing"]:
+            click.echo(f"gatewright: {line}", err=True)
+        sys.exit(2)
+
+
+@command.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_name
+@_NAMESPACE
+@_CONTAINER
+@click.option("-i", "--stdin", is_flag=True, help="Pass standard input to the program.")
+@click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
+@click.argument("pod")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+def execute(
+    name: str, namespace: str, container: str | None, stdin: bool, tty: bool, pod: str, words: tuple[str, ...]
+) -> None:
+    """Run a program in a POD, and exit with its exit code.
+
+    POD is a name, namespace/name, a workload (deploy/web), or `outside`, the host outside the cluster.
+    """
+    from gatewright.lab import client
+
+    # kubectl takes its own options after the pod's name too: everything before the first `--` that is one.
+    rest = list(words)
+    while rest and rest[0] != "--" and rest[0].startswith("-"):
+        option = rest.pop(0)
+        if option in ("-n", "--namespace", "-c", "--container") and rest:
+            value = rest.pop(0)
+            namespace, container = (value, container) if option in ("-n", "--namespace") else (namespace, value)
+        elif option in ("-i", "--stdin", "-t", "--tty", "-it", "-ti"):
+            stdin = stdin or option != "-t" and option != "--tty"
+            tty = tty or option not in ("-i", "--stdin")
+        else:
+            raise click.UsageError(f"unknown option {option}; put -- before the program")
+    if rest and rest[0] == "--":
+        rest.pop(0)
+    if not rest:
+        raise click.UsageError("no program given; gatewright lab exec POD -- PROGRAM [ARGUMENT...]")
+    sys.exit(client.execute(name, client.pod_of(name, pod, namespace), rest, container=container, stdin=stdin, tty=tty))
+
+
+@command.command()
+@_name
+@_NAMESPACE
+@_CONTAINER
+@click.option("--tail", type=click.IntRange(0), help="Only the last lines.")
+@click.argument("pod")
+def logs(name: str, namespace: str, container: str | None, tail: int | None, pod: str) -> None:
+    """Print what a container of POD printed (the last megabyte of it)."""
+    from gatewright.lab import client
+
+    text = client.logs(name, client.pod_of(name, pod, namespace), container, tail)
+    if text:
+        click.echo(text)
+
+
+@command.command()
+@_name
+@click.option("-n", "--namespace", help="Only what is in this namespace.")
+@_OUTPUT
+def status(name: str, namespace: str | None, output: str) -> None:
+    """Show a lab: its network, pods, Services and policies, and whether the policies are enforced."""
+    from gatewright.lab import client
+    from gatewright.report.lab import status_text
+
+    state = client.status(name)
+    click.echo(json.dumps(state, indent=2) if output == "json" else status_text(name, state, namespace))
+
+
+@command.command(name="list")
+@_OUTPUT
+def list_labs(output: str) -> None:
+    """List your labs."""
+    from gatewright.lab import client
+    from gatewright.report.lab import table
+
+    found = client.listed()
+    if output == "json":
+        click.echo(json.dumps([{"name": one.name, "pid": one.pid} for one in found], indent=2))
+    elif not found:
+        click.echo("No labs.", err=True)
+    else:
+        rows = [(one.name, str(one.pid) if one.pid else "-", "up" if one.pid else "killed") for one in found]
+        click.echo(table([("NAME", "PID", "STATE"), *rows]))
+
+
+@command.command()
+@_name
+@click.option("--all", "every", is_flag=True, help="Every lab of yours.")
+def down(name: str, every: bool) -> None:
+    """Stop a lab; nothing of it is left."""
+    from gatewright.lab import client
+
+    names = [one.name for one in client.listed()] if every else [name]
+    for one in names:
+        click.echo(f"lab {one} is down" if client.down(one) else f"lab {one} is not up")

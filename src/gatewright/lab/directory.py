@@ -1,0 +1,146 @@
+"""Where a lab leaves its only traces on the machine: one directory, and how it is found, locked and cleaned.
+
+A lab is alive while the process in its `pid` file lives (process id and start time, so that a reused id is never taken
+for it). Everything else of the lab hangs on that process and goes with it; a directory whose process is gone is
+stale and is removed by the next `up` or `down`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatewright.lab.errors import LabError
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+_SOCKET_PATH_LIMIT = 107
+
+
+@dataclass(frozen=True, slots=True)
+class LabDirectory:
+    """The directory of one lab, by name."""
+
+    name: str
+    path: Path
+
+    @property
+    def socket(self) -> Path:
+        """The control socket."""
+        return self.path / "control"
+
+    @property
+    def pid_file(self) -> Path:
+        """`PID START` of the lab process."""
+        return self.path / "pid"
+
+    @property
+    def log(self) -> Path:
+        """What the lab process itself says."""
+        return self.path / "lab.log"
+
+    @property
+    def pod_logs(self) -> Path:
+        """One file a container."""
+        return self.path / "logs"
+
+    @property
+    def zone(self) -> Path:
+        """The directory of the DNS zone file."""
+        return self.path / "dns"
+
+    @property
+    def mount_point(self) -> Path:
+        """Where pods build their root file systems, each in its own mount namespace."""
+        return self.path / "root"
+
+    def process(self) -> int | None:
+        """The process id of the lab, or None when it does not run."""
+        try:
+            pid, start = self.pid_file.read_text().split()
+        except (OSError, ValueError):
+            return None
+        return int(pid) if start_time(int(pid)) == int(start) else None
+
+    def prepare(self) -> None:
+        """Make the directory anew. Raises LabError when it cannot be."""
+        self.remove()
+        try:
+            self.path.mkdir(mode=0o700)
+            for child in (self.pod_logs, self.zone, self.mount_point):
+                child.mkdir(mode=0o700)
+        except OSError as error:
+            raise LabError(f"cannot make the lab directory {error.filename}: {error.strerror}") from error
+
+    def remove(self) -> None:
+        """Remove the directory and what is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when it is gone (a zombie is gone)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def base_directory() -> Path:
+    """The directory of all labs of this user, made on first use: below /run as root, else below XDG_RUNTIME_DIR."""
+    if os.geteuid() == 0:
+        base = Path("/run/gatewright/lab")
+    elif runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        base = Path(runtime) / "gatewright" / "lab"
+    else:
+        base = Path.home() / ".local" / "state" / "gatewright" / "lab"
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = base.stat()
+    except OSError as error:
+        raise LabError(f"cannot make {base}: {error.strerror}; set XDG_RUNTIME_DIR to a directory of yours") from error
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise LabError(f"{base} must belong to you with mode 0700; run: chmod 700 {base}")
+    return base
+
+
+def lab_directory(name: str) -> LabDirectory:
+    """The directory of the lab of this name (it may not exist). Raises LabError for a name that cannot be one."""
+    if not _NAME.fullmatch(name):
+        raise LabError(f'lab name "{name}": use at most 40 lower-case letters, digits and "-"')
+    directory = LabDirectory(name, base_directory() / name)
+    if len(os.fsencode(directory.socket)) > _SOCKET_PATH_LIMIT:
+        raise LabError(f"{directory.socket}: the path is too long for a socket; set XDG_RUNTIME_DIR to a shorter one")
+    return directory
+
+
+def all_labs() -> list[LabDirectory]:
+    """Every lab directory of this user, alive or stale."""
+    base = base_directory()
+    return [LabDirectory(path.name, path) for path in sorted(base.iterdir()) if path.is_dir()]
+
+
+@contextlib.contextmanager
+def starting(directory: LabDirectory) -> Iterator[int]:
+    """Hold the right to start or stop this lab; yields the lock's descriptor. Raises LabError when another has it."""
+    path = f"{directory.path}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        held = False
+    try:
+        if not held:
+            raise LabError(f'lab "{directory.name}" is being started or stopped by another process; try again')
+        yield descriptor
+    finally:
+        if held:
+            os.unlink(path)
+        os.close(descriptor)

@@ -1,0 +1,201 @@
+"""Starting the lab process: out of the terminal, into new namespaces, and never half.
+
+`launch` forks, not executes: the objects are in memory already and Python need not start twice. The new process becomes
+the first of a PID namespace with mount, network, UTS and IPC namespaces of its own, and a user namespace where the
+caller lacks the rights of an administrator. It answers over a pipe once everything stands, or with what went wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from gatewright.errors import GatewrightError, InvalidInput, Problem
+from gatewright.lab import linux
+from gatewright.lab.addresses import Plan
+from gatewright.lab.directory import LabDirectory, start_time
+from gatewright.lab.enforcement import Enforcing, Flat
+from gatewright.lab.errors import LabError
+from gatewright.lab.network import kernel_families
+from gatewright.lab.server import Lab
+from gatewright.objects.meta import Object
+
+_NAMESPACES = linux.NEWPID | linux.NEWNS | linux.NEWNET | linux.NEWUTS | linux.NEWIPC
+_UP_WITHIN = 120.0
+NETWORKS = ("enforcing", "flat")
+
+
+def launch(directory: LabDirectory, objects: Iterable[Object], plan: Plan, network: str) -> None:
+    """Start the lab and return when it answers requests. Raises GatewrightError, and leaves nothing behind then."""
+    directory.prepare()
+    told, tell = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(told)
+        _detach(directory, tell)
+        _isolate_and_serve(directory, list(objects), plan, network, tell)
+    os.close(tell)
+    try:
+        os.waitpid(child, 0)
+        _require_up(_message(told))
+    except BaseException:
+        kill(directory)
+        directory.remove()
+        raise
+    finally:
+        os.close(told)
+
+
+def kill(directory: LabDirectory, within: float = 30.0) -> bool:
+    """End the lab's process, and with it everything in the lab; whether there was one. Waits until it is gone."""
+    pid = directory.process()
+    if pid is None:
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if directory.process() != pid:
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        if not poll.poll(within * 1000):
+            raise LabError(f'lab "{directory.name}": process {pid} does not end')
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        raise LabError(f'lab "{directory.name}" belongs to another user; stop it as that user') from error
+    finally:
+        os.close(handle)
+    return True
+
+
+def _message(told: int) -> bytes:
+    data = b""
+    deadline = time.monotonic() + _UP_WITHIN
+    while select.select([told], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(told, 65536)
+        if not part:
+            return data
+        data += part
+    raise LabError(f"the lab did not come up within {_UP_WITHIN:.0f} s")
+
+
+def _require_up(message: bytes) -> None:
+    told = json.loads(message or b'{"error": "the lab process ended without a word; the kernel may have killed it"}')
+    if "problems" in told:
+        raise InvalidInput(Problem(where, what) for where, what in told["problems"])
+    if "error" in told:
+        raise LabError(told["error"])
+
+
+def _tell(tell: int, message: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):
+        os.write(tell, json.dumps(message).encode())
+
+
+def _detach(directory: LabDirectory, tell: int) -> None:
+    """Leave the terminal, the caller's directory and its open files."""
+    os.setsid()
+    os.umask(0o022)
+    os.chdir("/")
+    log = os.open(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.closerange(3, tell)
+    os.closerange(tell + 1, 65536)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _isolate_and_serve(
+    directory: LabDirectory, objects: list[Object], plan: Plan, network: str, tell: int
+) -> NoReturn:
+    try:
+        _unshare()
+        pid = os.fork()
+        if pid == 0:
+            _be_the_lab(directory, objects, plan, network, tell)
+        directory.pid_file.write_text(f"{pid} {start_time(pid)}\n")
+    except LabError as error:
+        _tell(tell, {"error": str(error)})
+    except OSError as error:
+        _tell(tell, {"error": f"cannot start the lab: {error.strerror} ({error.filename})"})
+    finally:
+        os._exit(0)
+
+
+def _unshare() -> None:
+    if linux.has_capability(linux.CAP_SYS_ADMIN):
+        try:
+            linux.unshare(_NAMESPACES)
+            return
+        except PermissionError:
+            pass
+    user, group = os.geteuid(), os.getegid()
+    try:
+        linux.unshare(linux.NEWUSER)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+        linux.unshare(_NAMESPACES)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EUSERS, errno.EINVAL):
+            raise
+        raise LabError(
+            "no permission to make namespaces: run as root, or allow user namespaces "
+            "(sysctl user.max_user_namespaces=10000, kernel.unprivileged_userns_clone=1, "
+            "kernel.apparmor_restrict_unprivileged_userns=0 where those exist)"
+        ) from error
+
+
+def _be_the_lab(
+    directory: LabDirectory, objects: list[Object], plan: Plan, network: str, tell: int
+) -> NoReturn:
+    try:
+        linux.set_process_name("gatewright-lab")
+        linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+        with contextlib.suppress(OSError):  # a nested container may forbid it; the old /proc serves then, without our pids
+            linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        linux.set_hostname("lab")
+        fitting = plan.only(kernel_families())
+        lab = Lab(directory, fitting, Enforcing(fitting) if network == "enforcing" else Flat())
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(directory.socket))
+        os.chmod(directory.socket, 0o600)
+        listener.listen(64)
+        gc.freeze()
+        lab.start(objects)
+        _tell(tell, {"up": True})
+        os.close(tell)
+        lab.run(listener)
+    except InvalidInput as error:
+        _tell(tell, {"problems": [[problem.where, problem.what] for problem in error.problems]})
+    except GatewrightError as error:
+        _tell(tell, {"error": str(error)})
+    except OSError as error:
+        traceback.print_exc()
+        _tell(tell, {"error": f"cannot start the lab: {error.strerror} ({error.filename})"})
+    except BaseException:
+        traceback.print_exc()
+        _tell(tell, {"error": f"the lab failed; see {directory.log}"})
+    finally:
+        os._exit(1)
