@@ -1,0 +1,171 @@
+"""Show the three-tier application in the lab: four states, each predicted by the engine and measured with packets.
+
+Everything is done with the command line, as a user would type it, and shown as typed. Exits with 1 if a prediction
+differs from a packet or the application does not answer as it should, and always takes the lab down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parents[1]
+GATEWRIGHT = Path(sys.executable).with_name("gatewright")
+LAB = "--name demo"
+APPLICATION = "examples/three-tier"
+POLICIES = f"{APPLICATION}/policies"
+ROW = '"name": "lamp"'
+"""Stands in the API's answer when it was read from the database, and nowhere else."""
+
+
+class Failure(Exception):
+    """The demo cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state of the application: what it is called, what to look at, and the commands that bring it about."""
+
+    title: str
+    text: str
+    commands: tuple[str, ...]
+    probes: tuple[str, ...] = (f"lab probe {LAB} -n default",)
+
+
+STATES = (
+    State(
+        "No policy",
+        "Three pods, each with a Service, on a network that allows everything. Each line is a connection: what the "
+        "engine predicts, and what a packet did.",
+        (f"lab up {LAB} -f {APPLICATION}",),
+    ),
+    State(
+        "A policy for the database",
+        "db-policy lets only the API in, and only on 3306. The web tier and users lose their way to the database; the "
+        "application does not notice.",
+        (f"lab apply {LAB} -f {POLICIES}/db-policy.yaml",),
+    ),
+    State(
+        "A policy for each component",
+        "Least privilege: users to web, web to API, API to database, and the cluster's names. A port that no policy "
+        "lists is denied in both directions between any two. The database may open no connection, yet its rows arrive: "
+        "replies need no rule of their own.",
+        (f"lab apply {LAB} -f {POLICIES}",),
+        (f"lab probe {LAB} -n default", f"lab probe {LAB} -n default --port 8080"),
+    ),
+    State(
+        "The same policies on a network that does not enforce them",
+        "A flat network, as Flannel's: the policies are accepted and nothing comes of it. Kubernetes stays silent "
+        "there.",
+        (f"lab down {LAB}", f"lab up {LAB} -f {APPLICATION} -R --network flat"),
+    ),
+)
+
+
+def missing_programs() -> Iterator[str]:
+    """The application's programs that this machine lacks."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    for program, product in (("nginx", "nginx"), ("mariadbd", "MariaDB"), ("my_print_defaults", "MariaDB's tools")):
+        if shutil.which(program, path=path) is None:
+            yield product
+    if subprocess.run(["/usr/bin/python3", "-c", "import pymysql"], check=False, capture_output=True).returncode:
+        yield "PyMySQL"
+
+
+def show(command: str) -> None:
+    """Show a command as a user types it."""
+    click.secho(f"$ gatewright {command}", bold=True)
+
+
+def words(command: str) -> list[str]:
+    """The command as the words that a shell would make of it."""
+    return [str(GATEWRIGHT), *shlex.split(command)]
+
+
+def quietly(command: str) -> None:
+    """Run a command of which nobody needs to hear."""
+    subprocess.run(words(command), cwd=ROOT, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def run(command: str) -> int:
+    """Show a command and run it; its exit code, when that is an answer (0 or 1)."""
+    show(command)
+    status = subprocess.run(words(command), cwd=ROOT, check=False).returncode
+    if status not in (0, 1):
+        raise Failure(f"gatewright {command} failed with exit code {status}")
+    return status
+
+
+def node_address() -> str:
+    """The address under which users reach the node ports."""
+    answer = subprocess.run(words(f"lab status {LAB} -o json"), cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    address: str = json.loads(answer)["nodeAddresses"][0]
+    return address
+
+
+def ask(url: str, real: bool) -> bool:
+    """A user asks for the products; whether the answer is what it should be."""
+    command = f"lab exec {LAB} outside -- curl --silent --show-error --max-time 5 {url}"
+    show(command)
+    answer = subprocess.run(words(command), cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
+    click.echo(answer.stdout.rstrip())
+    if answer.returncode == 0 and (ROW in answer.stdout or not real):
+        return True
+    click.secho("The application did not answer with the rows of its database.", fg="red")
+    return False
+
+
+def demonstrate(real: bool) -> int:
+    """Go through the states; how many things were not as they should be."""
+    failures = 0
+    for number, state in enumerate(STATES, 1):
+        click.secho(f"\n{number}. {state.title}", fg="cyan", bold=True)
+        click.echo(textwrap.fill(state.text, 96) + "\n")
+        for command in state.commands:
+            if run(command) != 0:
+                raise Failure(f"gatewright {command} failed")
+        for command in state.probes:
+            failures += run(command)
+        failures += not ask(f"http://{node_address()}:30080/api", real)
+    return failures
+
+
+def main() -> int:
+    """Run the demo."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    missing = list(missing_programs())
+    if missing:
+        text = "The lab's stand-in listeners take the place of what is missing, and no row is read from a database."
+        click.echo(textwrap.fill(f"Not installed here: {', '.join(missing)}. {text}", 96))
+    started = time.monotonic()
+    quietly(f"lab down {LAB}")
+    try:
+        failures = demonstrate(not missing)
+    except Failure as failure:
+        click.secho(f"\n{failure}", fg="red")
+        return 1
+    finally:
+        quietly(f"lab down {LAB}")
+    took = f"{len(STATES)} states in {time.monotonic() - started:.1f} s; the lab is gone."
+    if failures:
+        click.secho(f"\n{failures} of the above is not as predicted. {took}", fg="red", bold=True)
+        return 1
+    click.secho(f"\nEvery prediction was confirmed by packets. {took}", fg="green", bold=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
