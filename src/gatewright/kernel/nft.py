@@ -8,6 +8,7 @@ moment) and falls back to the `nft` command where the library is missing. Both s
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 import re
 import shutil
@@ -32,6 +33,14 @@ _NUMERIC_FLAGS = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 _LOCATION = re.compile(r"^/\S+:(\d+):[\d-]+: Error: (.*)$")
 
 
+class Mode(enum.Enum):
+    """What to do with the text: run it, have the kernel check it without any effect, or list in JSON."""
+
+    RUN = enum.auto()
+    CHECK = enum.auto()
+    LIST = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run of nftables ended."""
@@ -44,14 +53,14 @@ class Outcome:
 class Backend(Protocol):
     """One way to run nftables text."""
 
-    def execute(self, text: str, *, json: bool) -> Outcome:
+    def execute(self, text: str, mode: Mode) -> Outcome:
         """Runs the text in the network namespace of the calling thread."""
 
 
 class Library:
     """libnftables in this process."""
 
-    def execute(self, text: str, *, json: bool) -> Outcome:
+    def execute(self, text: str, mode: Mode) -> Outcome:
         """Runs the text in the network namespace of the calling thread."""
         library = _library()
         if library is None:
@@ -62,7 +71,8 @@ class Library:
         try:
             library.nft_ctx_buffer_output(context)
             library.nft_ctx_buffer_error(context)
-            if json:
+            library.nft_ctx_set_dry_run(context, mode is Mode.CHECK)
+            if mode is Mode.LIST:
                 library.nft_ctx_output_set_flags(context, _JSON_FLAG | _NUMERIC_FLAGS)
             with _as_file(text) as path:
                 failed = library.nft_run_cmd_from_filename(context, path)
@@ -76,9 +86,13 @@ class Library:
 class Command:
     """The nft command, one process a call."""
 
-    def execute(self, text: str, *, json: bool) -> Outcome:
+    def execute(self, text: str, mode: Mode) -> Outcome:
         """Runs the text in the network namespace of the calling thread."""
-        words, stdin = ((COMMAND, "-j", "-n", text), "") if json else ((COMMAND, "-f", "-"), text)
+        words, stdin = {
+            Mode.RUN: ((COMMAND, "-f", "-"), text),
+            Mode.CHECK: ((COMMAND, "-c", "-f", "-"), text),
+            Mode.LIST: ((COMMAND, "-j", "-n", text), ""),
+        }[mode]
         try:
             done = subprocess.run(
                 words, input=stdin, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False
@@ -98,18 +112,25 @@ class Nft:
 
     def run(self, text: str) -> None:
         """Runs one transaction: all of it happens, or nothing. Raises NftRefused, NotPermitted or NftMissing."""
-        outcome = self.backend.execute(text, json=False)
-        if not outcome.ok:
-            raise _error(outcome.error, text)
+        self._change(text, Mode.RUN)
+
+    def check(self, text: str) -> None:
+        """Has the kernel check a transaction, without any effect. Raises what `run` would."""
+        self._change(text, Mode.CHECK)
 
     def list_table(self, table: str) -> list[dict[str, object]] | None:
         """The objects of one `inet` table as nft lists them in JSON, None when there is no such table."""
-        outcome = self.backend.execute(f"list table inet {table}\n", json=True)
+        outcome = self.backend.execute(f"list table inet {table}\n", Mode.LIST)
         if not outcome.ok:
             if "No such file or directory" in outcome.error:
                 return None
             raise _error(outcome.error, "")
         return _listing(outcome.output)
+
+    def _change(self, text: str, mode: Mode) -> None:
+        outcome = self.backend.execute(text, mode)
+        if not outcome.ok:
+            raise _error(outcome.error, text)
 
 
 def default_backend() -> Backend:
@@ -163,6 +184,7 @@ def _library() -> ctypes.CDLL | None:
         ("nft_ctx_free", None, [context]),
         ("nft_ctx_buffer_output", number, [context]),
         ("nft_ctx_buffer_error", number, [context]),
+        ("nft_ctx_set_dry_run", None, [context, ctypes.c_bool]),
         ("nft_ctx_output_set_flags", None, [context, ctypes.c_uint]),
         ("nft_ctx_get_output_buffer", text, [context]),
         ("nft_ctx_get_error_buffer", text, [context]),

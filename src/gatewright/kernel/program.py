@@ -97,7 +97,7 @@ def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Opti
     options = options or Options()
     sets: list[Set] = []
     maps: list[VerdictMap] = []
-    chains = list(_frame(options))
+    chains = list(frame(options))
     for direction in (Direction.EGRESS, Direction.INGRESS):
         classes = _classes(compiled, local, direction)
         for pod_class in classes:
@@ -113,7 +113,7 @@ def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Opti
     )
 
 
-def _frame(options: Options) -> Iterator[Chain]:
+def frame(options: Options) -> Iterator[Chain]:
     """The chains every program has."""
     for hook in HOOKS:
         yield Chain(hook, (Rule(None, Verdict(Verb.GOTO, POLICE)),), hook)

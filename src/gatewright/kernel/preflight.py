@@ -1,0 +1,96 @@
+"""What must be there before a node can be made to enforce policies: one clear message for each thing that is not.
+
+The kernel is asked, not its version: a program with everything we use is checked by the kernel itself, in a dry run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gatewright.kernel.apply import generation
+from gatewright.kernel.conntrack import flows
+from gatewright.kernel.errors import KernelError, NftRefused
+from gatewright.kernel.nft import Nft
+from gatewright.kernel.program import ACCEPT, Options, frame
+from gatewright.kernel.table import (
+    ADDRESS_FIELD,
+    Chain,
+    Field,
+    InSet,
+    OtherProtocols,
+    Program,
+    Rule,
+    Set,
+    Side,
+    Verb,
+    VerdictMap,
+)
+from gatewright.kernel.text import listing
+
+BRIDGE_SWITCHES = Path("/proc/sys/net/bridge")
+BRIDGE_SWITCH = {4: "bridge-nf-call-iptables", 6: "bridge-nf-call-ip6tables"}
+
+
+class KernelLacks(KernelError):
+    """The kernel cannot do something the program needs."""
+
+
+class BridgeNotFiltered(KernelError):
+    """Packets between pods on one bridge bypass the packet filter."""
+
+
+def preflight(nft: Nft | None = None, *, bridge: bool = False, switches: Path = BRIDGE_SWITCHES) -> list[KernelError]:
+    """What is missing in the calling thread's network namespace, empty when nothing is.
+
+    `bridge`: the node's pods hang on a bridge rather than on routed links of their own.
+    """
+    try:
+        nft = nft or Nft()
+        generation()
+        flows()
+    except KernelError as error:
+        return [error]
+    missing: list[KernelError] = []
+    try:
+        nft.check(listing(everything()))
+    except NftRefused as error:
+        missing.append(
+            KernelLacks(
+                f"this kernel cannot hold the program ({error.message}): it needs CONFIG_NF_TABLES_INET, NFT_CT, "
+                "NFT_REJECT and sets of concatenated ranges (Linux 5.6)"
+            )
+        )
+    if bridge:
+        missing += [BridgeNotFiltered(problem) for problem in _bridge_problems(switches)]
+    return missing
+
+
+def everything(table: str = "gatewright_preflight") -> Program:
+    """A program in which everything stands that any program can have."""
+    address = ADDRESS_FIELD[6]
+    kinds = (
+        ("exact", (address, Field.PROTOCOL, Field.PORT), False, (1, 6, 80)),
+        ("ranges", (address, Field.PROTOCOL, Field.PORT), True, (1, 9, 6, 6, 80, 90)),
+        ("protocols", (address, Field.PROTOCOL), True, (1, 9, 0, 255)),
+    )
+    sets = tuple(Set(name, fields, interval, frozenset({item})) for name, fields, interval, item in kinds)
+    uses = tuple(Rule(InSet(part.name, part.fields, Side.SOURCE), ACCEPT) for part in sets)
+    maps = tuple(
+        VerdictMap(f"{direction}{family}", ADDRESS_FIELD[family], Verb.GOTO, frozenset({(1, "class")}))
+        for direction in ("egress", "ingress")
+        for family in (4, 6)
+    )
+    chains = (*frame(Options()), Chain("class", (*uses, Rule(OtherProtocols(), ACCEPT))))
+    return Program(table, sets, maps, chains)
+
+
+def _bridge_problems(switches: Path) -> list[str]:
+    if not switches.is_dir():
+        return [
+            f"packets between pods on one bridge bypass the packet filter: load br_netfilter ({switches} is missing)"
+        ]
+    return [
+        f"IPv{family} packets between pods on one bridge bypass the packet filter: set net.bridge.{name} to 1"
+        for family, name in BRIDGE_SWITCH.items()
+        if (switches / name).read_text().strip() != "1"
+    ]
