@@ -1,12 +1,13 @@
 """The command line's front door: a click group that imports a verb only when it is asked for.
 
 Every verb is one module in this room. `main` turns each `GatewrightError` into one line a problem on stderr and exit
-code 2; `--debug` shows the traceback instead.
+code 2, and so a bug; `--debug` shows the traceback instead.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
 from typing import Any
 
@@ -52,11 +53,18 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; the entry point of `gatewright` and `kubectl gatewright`."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in itertools.takewhile(lambda argument: argument.startswith("-"), arguments)
     try:
         return cli.main(arguments, prog_name="gatewright")
     except GatewrightError as error:
-        if "--debug" in arguments:
+        if debug:
             raise
-        for line in str(error).splitlines():
-            click.echo(f"gatewright: {line}", err=True)
-        sys.exit(2)
+        lines = str(error).splitlines()
+    except Exception as error:
+        if debug:
+            raise
+        what = f"internal error: {type(error).__name__}: {error}".replace("\n", " ")
+        lines = [f"{what}; this is a bug, `gatewright --debug ...` shows where"]
+    for line in lines:
+        click.echo(f"gatewright: {line}", err=True)
+    sys.exit(2)

@@ -1,0 +1,5 @@
+"""`python -m gatewright` is `gatewright`."""
+
+from gatewright.cli.main import main
+
+main()
