@@ -50,7 +50,9 @@ def _files(function: F) -> F:
 _NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True, help="The pod's namespace.")
 _CONTAINER = click.option("-c", "--container", help="Which container; the first one otherwise.")
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-_WAIT = click.option("--wait/--no-wait", "waiting", default=True, help="Wait until every pod is ready.  [default: wait]")
+_WAIT = click.option(
+    "--wait/--no-wait", "waiting", default=True, help="Wait until every pod is ready.  [default: wait]"
+)
 _TIMEOUT = click.option("--timeout", type=click.FloatRange(0.1), default=60, show_default=True, help="Seconds to wait.")
 
 
@@ -178,7 +180,7 @@ def execute(
             value = rest.pop(0)
             namespace, container = (value, container) if option in ("-n", "--namespace") else (namespace, value)
         elif option in ("-i", "--stdin", "-t", "--tty", "-it", "-ti"):
-            stdin = stdin or option != "-t" and option != "--tty"
+            stdin = stdin or option not in {"-t", "--tty"}
             tty = tty or option not in ("-i", "--stdin")
         else:
             raise click.UsageError(f"unknown option {option}; put -- before the program")
@@ -244,3 +246,67 @@ def down(name: str, every: bool) -> None:
     names = [one.name for one in client.listed()] if every else [name]
     for one in names:
         click.echo(f"lab {one} is down" if client.down(one) else f"lab {one} is not up")
+
+
+@command.command()
+@_name
+@click.option("--from", "sources", multiple=True, metavar="POD", help="Only from this pod, or `outside`.")
+@click.option("--to", "destinations", multiple=True, metavar="POD", help="Only to this pod.")
+@click.option("--port", "ports", multiple=True, metavar="[PROTO/]PORT", help="Also this port, besides the declared.")
+@click.option("-n", "--namespace", help="Only pods of this namespace.  [default: all but kube-system]")
+@click.option("--family", type=click.Choice(["4", "6", "both"]), default="4", show_default=True, help="Address family.")
+@click.option("--addresses", "only", flag_value="addresses", help="Only by pod address.")
+@click.option("--services", "only", flag_value="services", help="Only through Services.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also for what a flat network does not enforce.")
+@click.option("--timeout", type=click.FloatRange(0.05, 30), default=0.6, show_default=True, help="Of one attempt.")
+@click.option("-o", "--output", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
+def probe(
+    name: str,
+    sources: tuple[str, ...],
+    destinations: tuple[str, ...],
+    ports: tuple[str, ...],
+    namespace: str | None,
+    family: str,
+    only: str | None,
+    strict: bool,
+    timeout: float,
+    output: str,
+) -> None:
+    """Open real connections between the pods, and compare each with what the policies say.
+
+    Tries every pair of pods (and from the host outside) on the declared ports, by pod address and through Services.
+    Exits with 1 when a packet and a prediction differ; on a flat network, which enforces nothing, only with --strict.
+    """
+    from gatewright.probe.lab import Question
+    from gatewright.probe.lab import probe as run
+    from gatewright.probe.matrix import Agreement, parse_port
+    from gatewright.report.matrix import MatrixRow, as_json, as_junit, as_table
+
+    try:
+        wanted = tuple(parse_port(text) for text in ports)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--port") from error
+    families = {"4": (4,), "6": (6,), "both": (4, 6)}[family]
+    question = Question(
+        sources, destinations, namespace, wanted, families, only != "services", only != "addresses", timeout
+    )
+    rows, state = run(name, question)
+    shown = [
+        MatrixRow(
+            source=row.connection.source,
+            destination=row.connection.destination,
+            address=row.connection.address,
+            port=f"{row.connection.protocol} {row.connection.port}",
+            predicted=row.connection.predicted.value,
+            measured=row.result,
+            reached=row.reached,
+            agrees=None if row.agreement is Agreement.UNKNOWN else row.agreement is Agreement.SAME,
+            policies=row.connection.policies,
+            detail=row.detail,
+        )
+        for row in rows
+    ]
+    render = {"table": as_table, "json": as_json, "junit": as_junit}[output]
+    click.echo(render(shown, enforces=state["enforces"]))
+    unexpected = any(row.agrees is False and (state["enforces"] or strict or not row.reached) for row in shown)
+    sys.exit(1 if unexpected else 0)

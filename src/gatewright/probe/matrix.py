@@ -1,0 +1,231 @@
+"""The measured matrix: which connections to try, what the engine says of each, what the packets said, where they differ.
+
+`plan` is pure: it chooses the connections and predicts them. `measured` adds what the measuring process found. A
+connection that was refused got through, so it counts as reached: policies never refuse, they drop.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatewright.engine.addresses import IPAddress, parse_address
+from gatewright.engine.compile import Compiled
+from gatewright.engine.model import Direction, Endpoint, RuleOrigin
+from gatewright.engine.ports import Protocol
+from gatewright.engine.verdict import Outcome, Side, Verdict, verdict
+from gatewright.probe import connect
+
+OUTSIDE = "outside"
+Port = tuple[Protocol, int]
+_REACHED, _STOPPED = (connect.OPEN, connect.REFUSED), (connect.DROPPED, connect.REJECTED)
+
+
+class Agreement(enum.StrEnum):
+    """Prediction against packet."""
+
+    SAME = "same"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
+    """The packets could not tell, or the prediction is that it depends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One connection to try: between whom (as people name them), to which address, and what the engine predicts.
+
+    `port` is the one that is dialled. `policies` are those that decide, as people name them.
+    """
+
+    source: str
+    destination: str
+    address: str
+    protocol: Protocol
+    port: int
+    predicted: Outcome
+    policies: tuple[str, ...] = ()
+    answers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A connection with what the packets said."""
+
+    connection: Connection
+    result: str
+    seconds: float = 0.0
+    detail: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether a packet got through."""
+        return self.result in _REACHED
+
+    @property
+    def agreement(self) -> Agreement:
+        """Whether prediction and packet agree. A connection that could not be tried agrees with nothing."""
+        if self.result == connect.ERROR:
+            return Agreement.DIFFERS
+        if self.result == connect.UNKNOWN or self.connection.predicted is Outcome.DEPENDS:
+            return Agreement.UNKNOWN
+        same = self.reached == (self.connection.predicted is Outcome.ALLOWED)
+        return Agreement.SAME if same else Agreement.DIFFERS
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFront:
+    """A Service as it is dialled: its name, an address and port, and the (pod key, target port) behind it."""
+
+    name: str
+    address: IPAddress
+    protocol: Protocol
+    port: int
+    backends: tuple[tuple[str, int], ...]
+    outside_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to try. Sources and destinations are pod keys (and `outside`); `ports` are tried besides the declared ones."""
+
+    sources: Collection[str]
+    destinations: Collection[str]
+    ports: tuple[Port, ...] = ()
+    families: tuple[int, ...] = (4,)
+    addresses: bool = True
+    services: bool = True
+
+
+def plan(
+    compiled: Compiled,
+    outside: Sequence[IPAddress],
+    fronts: Iterable[ServiceFront],
+    answering: Collection[str],
+    selection: Selection,
+) -> tuple[Connection, ...]:
+    """Every connection of the selection, in order of destination kind, source and destination.
+
+    `answering` are the pods whose UDP listeners are known to answer.
+    """
+    by_key = {endpoint.path: endpoint for endpoint in compiled.endpoints}
+    found: list[Connection] = []
+    for source in sorted(selection.sources, key=lambda one: (one == OUTSIDE, one)):
+        for family in selection.families:
+            party = by_key.get(source) or next((one for one in outside if one.version == family), None)
+            if party is None:
+                continue
+            if selection.addresses:
+                found += _to_pods(compiled, source, party, by_key, family, answering, selection)
+            if selection.services:
+                found += _to_services(compiled, source, party, by_key, family, fronts, answering, selection)
+    return tuple(found)
+
+
+def _to_pods(
+    compiled: Compiled,
+    source: str,
+    party: Endpoint | IPAddress,
+    by_key: Mapping[str, Endpoint],
+    family: int,
+    answering: Collection[str],
+    selection: Selection,
+) -> Iterator[Connection]:
+    for destination in sorted(selection.destinations):
+        endpoint = by_key.get(destination)
+        address = endpoint.address(family) if endpoint else None
+        if endpoint is None or address is None or destination == source:
+            continue
+        ports = dict.fromkeys((*endpoint.ports, *selection.ports))
+        for protocol, port in sorted(one for one in ports if one[0] is not Protocol.SCTP):
+            answer = verdict(compiled, party, endpoint, protocol, port, family)
+            yield Connection(
+                source, destination, str(address), protocol, port, answer.outcome, deciders(answer),
+                destination in answering,
+            )  # fmt: skip
+
+
+def _to_services(
+    compiled: Compiled,
+    source: str,
+    party: Endpoint | IPAddress,
+    by_key: Mapping[str, Endpoint],
+    family: int,
+    fronts: Iterable[ServiceFront],
+    answering: Collection[str],
+    selection: Selection,
+) -> Iterator[Connection]:
+    for front in fronts:
+        keys = [key for key, _ in front.backends]
+        wanted = keys and set(keys) <= set(selection.destinations) and source not in keys
+        if not wanted or front.address.version != family or (front.outside_only and source != OUTSIDE):
+            continue
+        if front.protocol is Protocol.SCTP:
+            continue
+        answers = [verdict(compiled, party, by_key[key], front.protocol, port, family) for key, port in front.backends]
+        outcomes = {answer.outcome for answer in answers}
+        predicted = outcomes.pop() if len(outcomes) == 1 else Outcome.DEPENDS
+        names = tuple(dict.fromkeys(name for answer in answers for name in deciders(answer)))
+        yield Connection(
+            source, front.name, str(front.address), front.protocol, front.port, predicted, names,
+            set(keys) <= set(answering),
+        )  # fmt: skip
+
+
+def deciders(answer: Verdict) -> tuple[str, ...]:
+    """The policies that decide: the rules that allow, or those that isolate a side that denies."""
+    sides = (answer.egress, answer.ingress)
+    if answer.outcome is Outcome.DENIED:
+        sides = tuple(side for side in sides if side.outcome is Outcome.DENIED)
+    return tuple(dict.fromkeys(name for side in sides for name in _named(side)))
+
+
+def _named(side: Side) -> Iterator[str]:
+    origins: tuple[RuleOrigin, ...] = (side.rule,) if side.rule else side.policies
+    word = "egress" if side.direction is Direction.EGRESS else "ingress"
+    for origin in origins:
+        yield f"{origin.policy.removeprefix('NetworkPolicy ')} ({word})"
+
+
+def requests(connections: Iterable[Connection], sources: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The connections as the measuring process takes them."""
+    return [
+        {
+            "source": sources[one.source],
+            "address": one.address,
+            "protocol": one.protocol.value,
+            "port": one.port,
+            "answers": one.answers,
+        }
+        for one in connections
+    ]
+
+
+def measured(connections: Iterable[Connection], results: Iterable[Mapping[str, Any]]) -> tuple[Row, ...]:
+    """The rows, those that differ first."""
+    rows = [
+        Row(connection, str(result["result"]), float(result["seconds"]), str(result["detail"]))
+        for connection, result in zip(connections, results, strict=True)
+    ]
+    return tuple(sorted(rows, key=lambda row: row.agreement is not Agreement.DIFFERS))
+
+
+def parse_port(text: str) -> Port:
+    """`80`, `TCP/80`, `udp/53`. Raises ValueError that says what is expected."""
+    protocol, _, number = text.rpartition("/")
+    try:
+        kind = Protocol((protocol or "TCP").upper())
+        port = int(number)
+    except ValueError:
+        raise ValueError(f'"{text}" is no port; write a number, or PROTOCOL/NUMBER as in UDP/53') from None
+    if not 1 <= port <= 65535:
+        raise ValueError(f'"{text}": a port is a number from 1 to 65535')
+    if kind is Protocol.SCTP:
+        raise ValueError(f'"{text}": SCTP cannot be measured; TCP and UDP can')
+    return kind, port
+
+
+def address_of(text: str) -> IPAddress:
+    """An address from its text."""
+    return parse_address(text)

@@ -1,0 +1,114 @@
+"""The measured matrix as a table, as JSON and as JUnit XML. Pure; decides nothing but how it looks.
+
+Works on plain rows (`MatrixRow`), so that whatever measures can print.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from xml.sax.saxutils import quoteattr
+
+from gatewright.report.lab import table
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRow:
+    """One connection: between whom, on which port, what was predicted, what was measured, and who decided.
+
+    `agrees` is None where packets cannot tell. `reached` says whether a packet got through.
+    """
+
+    source: str
+    destination: str
+    address: str
+    port: str
+    predicted: str
+    measured: str
+    reached: bool
+    agrees: bool | None
+    policies: tuple[str, ...] = ()
+    detail: str = ""
+
+
+def as_table(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
+    """A table with the differences first and marked, and a line that sums up."""
+    lines = [("", "FROM", "TO", "PORT", "PREDICTED", "MEASURED", "POLICY")]
+    for row in rows:
+        lines.append(
+            (
+                _mark(row, enforces),
+                row.source,
+                row.destination,
+                row.port,
+                row.predicted,
+                _measured(row),
+                _policies(row, enforces),
+            )
+        )
+    if all(not line[0] for line in lines):
+        lines = [("", *line[1:]) for line in lines]
+        body = table([line[1:] for line in lines])
+    else:
+        body = table(lines)
+    return f"{body}\n\n{summary(rows, enforces=enforces)}" if rows else summary(rows, enforces=enforces)
+
+
+def summary(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
+    """`N connections: N open, N denied, N differ`, and what that means on a network that does not enforce."""
+    reached = sum(row.reached for row in rows)
+    unknown = sum(row.agrees is None for row in rows)
+    differ = sum(row.agrees is False for row in rows)
+    stopped = sum(not row.reached and row.measured in ("dropped", "rejected") for row in rows)
+    text = f"{len(rows)} connection{'' if len(rows) == 1 else 's'}: {reached} open, {stopped} denied, {differ} differ"
+    if unknown:
+        text += f", {unknown} cannot be judged"
+    if not enforces:
+        forbidden = sum(row.reached and row.agrees is False for row in rows)
+        text += (
+            f"\nNothing enforces policies on this network: {forbidden} connection{'' if forbidden == 1 else 's'}"
+            " that NetworkPolicies forbid reached their destination."
+        )
+    return text
+
+
+def as_json(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
+    """The rows as a JSON object with the sums beside them."""
+    differ = sum(row.agrees is False for row in rows)
+    result = {"enforces": enforces, "connections": len(rows), "differ": differ, "rows": [asdict(row) for row in rows]}
+    return json.dumps(result, indent=2)
+
+
+def as_junit(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
+    """One test case a connection, failed where prediction and packet differ, skipped where packets cannot tell."""
+    failures = sum(row.agrees is False for row in rows)
+    skipped = sum(row.agrees is None for row in rows)
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f'<testsuite name="gatewright lab probe" tests="{len(rows)}" failures="{failures}" errors="0"'
+        f' skipped="{skipped}">',
+    ]
+    for row in rows:
+        name = quoteattr(f"{row.source} => {row.destination} : {row.port}")
+        said = quoteattr(f"predicted {row.predicted}, measured {_measured(row)}; {_policies(row, enforces)}")
+        inner = f"<failure message={said}/>" if row.agrees is False else "<skipped/>" if row.agrees is None else ""
+        lines.append(f"  <testcase classname={quoteattr(row.source)} name={name}>{inner}</testcase>")
+    return "\n".join([*lines, "</testsuite>"])
+
+
+def _mark(row: MatrixRow, enforces: bool) -> str:
+    if row.agrees is False:
+        return "DIFFERS" if enforces or not row.reached else "NOT ENFORCED"
+    return ""
+
+
+def _measured(row: MatrixRow) -> str:
+    return f"{row.measured} ({row.detail})" if row.measured == "error" else row.measured
+
+
+def _policies(row: MatrixRow, enforces: bool) -> str:
+    names = ", ".join(row.policies)
+    if not enforces and row.agrees is False and row.reached:
+        return f"forbidden by {names}, reached"
+    return names or "-"
