@@ -95,11 +95,12 @@ def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Opti
     Endpoints on the host network, without addresses, or not restricted by anything, stand in no map.
     """
     options = options or Options()
+    subjects = sorted(set(local))
     sets: list[Set] = []
     maps: list[VerdictMap] = []
     chains = list(frame(options))
     for direction in (Direction.EGRESS, Direction.INGRESS):
-        classes = _classes(compiled, local, direction)
+        classes = _classes(compiled, subjects, direction)
         for pod_class in classes:
             class_sets, class_chains = _class_parts(pod_class, compiled.endpoints)
             sets += class_sets
@@ -148,12 +149,12 @@ def _maps(direction: Direction, classes: Sequence[PodClass]) -> Iterator[Verdict
         yield VerdictMap(_map_name(direction, family), ADDRESS_FIELD[family], Verb.GOTO, elements)
 
 
-def _classes(compiled: CompiledRules, local: Iterable[int], direction: Direction) -> list[PodClass]:
+def _classes(compiled: CompiledRules, local: Sequence[int], direction: Direction) -> list[PodClass]:
     """The local pods that something restricts, grouped by rules: by identity first, then by equal content."""
     groups: dict[tuple[TierRules, ...], list[Endpoint]] = {}
     by_identity: dict[int, list[Endpoint]] = {}
     rules_of: dict[tuple[TierRules, ...], DirectionRules] = {}
-    for index in sorted(set(local)):
+    for index in local:
         endpoint, rules = compiled.endpoints[index], compiled.rules(index, direction)
         if not rules or endpoint.host_network or not endpoint.addresses:
             continue
