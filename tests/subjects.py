@@ -33,7 +33,7 @@ class Subject(typing.Protocol):
 class Engine:
     """The product's engine behind the reference's questions."""
 
-    protocols = frozenset(Protocol)
+    protocols: frozenset[str] = frozenset(Protocol)
 
     def __init__(self, objects: Iterable[Json], pod_cidrs: Sequence[str] = ()) -> None:
         decoded = [item for item in map(decode, objects) if item is not None]

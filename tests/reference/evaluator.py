@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
 
@@ -68,7 +68,7 @@ class Question:
 class Reference:
     """What the policies among `objects` (decoded manifests) allow. `pod_cidrs`: the cluster's pod ranges, if known."""
 
-    protocols = frozenset((*L4, "ICMP"))
+    protocols: frozenset[str] = frozenset((*L4, "ICMP"))
 
     def __init__(self, objects: Iterable[Json], pod_cidrs: Iterable[str] = ()) -> None:
         self.world = World(objects, pod_cidrs)
@@ -84,6 +84,15 @@ class Reference:
                 family = ipaddress.ip_address(end[1]).version
         answer = self.verdict(self.party(source, family), self.party(destination, family), protocol, port)
         return {YES: "allowed", NO: "denied", MAYBE: "depends"}[answer]
+
+    def outcomes(self, source: End, destination: End, protocol: str, port: int | None, family: int = 4) -> set[str]:
+        """Everything `connection` can come to once every address is known: one answer for each place that tells."""
+        blocks = [block for policy in self.world.policies for block in blocks_of(policy)]
+        return {
+            {YES: "allowed", NO: "denied"}[self.verdict(left, right, protocol, port)]
+            for left in placed(self.party(source, family), blocks)
+            for right in placed(self.party(destination, family), blocks)
+        }
 
     def party(self, end: End, family: int) -> Party:
         """The end of a connection, found in the cluster."""
@@ -238,6 +247,26 @@ def in_block(block: Json, party: Party) -> Truth:
         return certain(covers(blocks, party.address))
     answers = {covers(blocks, address) for network in party.within for address in telling_addresses(network, blocks)}
     return MAYBE if len(answers) > 1 else certain(answers.pop())
+
+
+def blocks_of(policy: Json) -> list[Network]:
+    """Every address range that a policy names."""
+    rules = [*rules_of(policy, "Ingress"), *rules_of(policy, "Egress")]
+    peers = [peer for rule in rules for side in ("from", "to") for peer in rule.get(side) or []]
+    blocks = [peer["ipBlock"] for peer in peers if peer.get("ipBlock")]
+    return [ipaddress.ip_network(each, strict=False) for block in blocks
+            for each in [block["cidr"], *(block.get("except") or [])]]  # fmt: skip
+
+
+def placed(party: Party, blocks: list[Network]) -> list[Party]:
+    """The party with its address; with each address that tells, where nobody knows it."""
+    if party.address is not None:
+        return [party]
+    return [
+        replace(party, address=address)
+        for network in party.within
+        for address in telling_addresses(network, [block for block in blocks if block.version == network.version])
+    ]
 
 
 def covers(blocks: list[Network], address: Address) -> bool:

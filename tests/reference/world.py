@@ -82,33 +82,30 @@ class World:
 
     def pod_addresses(self, pod: Json) -> list[Address]:
         """The addresses that are known: of the pod, or of its node where the pod uses the node's network."""
-        status = pod.get("status", {})
-        texts = [entry["ip"] for entry in status.get("podIPs", [])] or [status.get("podIP", "")]
-        known = [ipaddress.ip_address(text) for text in texts if text]
-        return known or (self.node_addresses(pod) if is_host_network(pod) else [])
+        return own_addresses(pod) or (self.node_addresses(node_of(pod)) if is_host_network(pod) else [])
 
-    def node_addresses(self, pod: Json) -> list[Address]:
-        """The addresses of the pod's node: those its Node object states, and the pod's own hostIP."""
-        texts = list(host_ips(pod))
-        for node in self.nodes:
-            if node["metadata"]["name"] == node_of(pod):
-                texts += node_ips(node)
-        return [ipaddress.ip_address(text) for text in texts]
+    def families(self, namespace: str, name: str) -> set[int]:
+        """The families of a pod: of its addresses, else those the pod range has, else IPv4."""
+        known: set[int] = {address.version for address in self.pod_addresses(self.pod(namespace, name))}
+        return known or {cidr.version for cidr in self.pod_cidrs} or {4}
+
+    def node_addresses(self, name: str) -> list[Address]:
+        """A node's addresses: those its Node object states, and those that the status of a pod on it gives away."""
+        stated = [address for node in self.nodes if node["metadata"]["name"] == name for address in node_ips(node)]
+        for pod in (pod for pod in self.pods if name and node_of(pod) == name):
+            stated += host_ips(pod)
+            stated += own_addresses(pod) if is_host_network(pod) else []
+        return stated
 
     def node_with(self, address: Address) -> str:
         """The name of the node that has this address; empty where no node is known to have it."""
-        for node in self.nodes:
-            if address in [ipaddress.ip_address(text) for text in node_ips(node)]:
-                return str(node["metadata"]["name"])
-        for pod in self.pods:
-            if address in self.node_addresses(pod):
-                return node_of(pod)
-        return ""
+        names = [node["metadata"]["name"] for node in self.nodes] + [node_of(pod) for pod in self.pods]
+        return next((name for name in names if address in self.node_addresses(name)), "")
 
     def is_own_node(self, party: Party, pod: Json) -> bool:
-        """Whether this end is known to be the pod's own node, by the node's name or by its address."""
+        """Whether this end is known to be the pod's own node, by the node's name or by the pod's own hostIP."""
         by_name = party.node != "" and party.node == node_of(pod)
-        return by_name or (party.pod is None and party.address in self.node_addresses(pod))
+        return by_name or (party.pod is None and party.address in host_ips(pod))
 
     def pod_range(self, family: int) -> tuple[Network, ...]:
         """Where a pod's address can lie: the pod ranges of the family, anywhere while none is given."""
@@ -131,16 +128,24 @@ def node_of(pod: Json) -> str:
     return str(pod.get("spec", {}).get("nodeName", ""))
 
 
-def node_ips(node: Json) -> list[str]:
+def node_ips(node: Json) -> list[Address]:
     """The addresses of a Node, its host names left out."""
     entries = node.get("status", {}).get("addresses", [])
-    return [entry["address"] for entry in entries if entry["type"] in ("InternalIP", "ExternalIP")]
+    return [ipaddress.ip_address(each["address"]) for each in entries if each["type"] in ("InternalIP", "ExternalIP")]
 
 
-def host_ips(pod: Json) -> list[str]:
-    """The addresses of its node that the pod's own status states."""
+def own_addresses(pod: Json) -> list[Address]:
+    """The addresses that the pod's status states: podIPs, or podIP alone."""
     status = pod.get("status", {})
-    return [entry["ip"] for entry in status.get("hostIPs", [])] or [ip for ip in [status.get("hostIP")] if ip]
+    texts = [entry["ip"] for entry in status.get("podIPs", [])] or [status.get("podIP", "")]
+    return [ipaddress.ip_address(text) for text in texts if text]
+
+
+def host_ips(pod: Json) -> list[Address]:
+    """The addresses of its node that the pod's status states: hostIPs, or hostIP alone."""
+    status = pod.get("status", {})
+    texts = [entry["ip"] for entry in status.get("hostIPs", [])] or [status.get("hostIP", "")]
+    return [ipaddress.ip_address(text) for text in texts if text]
 
 
 def is_host_network(pod: Json) -> bool:

@@ -1,0 +1,1 @@
+"""Laws: what must hold for every cluster, tried on random small ones."""

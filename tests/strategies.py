@@ -1,0 +1,329 @@
+"""Random small clusters for the properties: decoded manifests as plain dicts, valid by the API's rules.
+
+Everything is drawn from few names, labels, ports and addresses, so that selectors, names and blocks meet often, and an
+example that fails shrinks to a handful of objects. `clusters()` has everything the rules speak of; `lab_clusters()` is
+the part of it that a node can be built for: running pods with an address of each family, all on one node.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.reference.evaluator import End, blocks_of
+from tests.reference.world import World
+
+Json = dict[str, Any]
+NAMESPACES = ("x", "y", "z")
+OFTEN_THE_FIRST = ("x", "x", "x", "y", "z")
+NODES = {"n0": ("192.168.0.1", "fd01::1"), "n1": ("192.168.0.2", "fd01::2")}
+LABEL_KEYS, LABEL_VALUES = ("app", "tier"), ("a", "b")
+PORT_NAMES, NUMBERS = ("web", "dns"), (1, 79, 80, 81, 8080, 65535)
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+PREFIXES = {4: (0, 1, 8, 24, 28, 29, 30, 31, 32), 6: (0, 1, 16, 64, 124, 125, 126, 127, 128)}
+
+
+def pod_ips(index: int) -> tuple[str, str]:
+    """The addresses of the pod of that number: neighbours, so that small blocks have some of them and not others."""
+    return f"10.0.0.{index + 1}", f"fd00::{index + 1:x}"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster's objects, its pod ranges, and some addresses that are worth asking about."""
+
+    objects: tuple[Json, ...]
+    pod_cidrs: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+    def of_kind(self, kind: str) -> list[Json]:
+        """The objects of one kind."""
+        return [obj for obj in self.objects if obj["kind"] == kind]
+
+    def with_objects(self, objects: Iterable[Json]) -> Cluster:
+        """The same place with other objects."""
+        return Cluster(tuple(objects), self.pod_cidrs, self.outside)
+
+
+def connections(cluster: Cluster) -> Iterator[tuple[End, End, str, int, int]]:
+    """Every question worth asking: all pairs of ends, all protocols, all ports where an answer can change."""
+    world = World(cluster.objects, cluster.pod_cidrs)
+    ends: dict[End, set[int]] = {}
+    for pod in world.pods:
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        ends["pod", namespace, name] = world.families(namespace, name)
+    ends |= {("address", ip): {ipaddress.ip_address(ip).version} for ip in cluster.outside}
+    ports = telling_ports(cluster)
+    for source, destination in ((left, right) for left in ends for right in ends):
+        if source[0] == destination[0] == "address":
+            continue
+        for family in sorted(ends[source] & ends[destination]):
+            for protocol in PROTOCOLS:
+                for port in ports:
+                    yield source, destination, protocol, port, family
+
+
+def telling_ports(cluster: Cluster) -> list[int]:
+    """The ports where an answer can change: those that policies and pods name, and their neighbours beyond ranges."""
+    found = {80}
+    for policy in cluster.of_kind("NetworkPolicy"):
+        for rule in [*(policy["spec"].get("ingress") or []), *(policy["spec"].get("egress") or [])]:
+            for port in rule.get("ports") or []:
+                if isinstance(port.get("port"), int):
+                    found |= {port["port"], port.get("endPort", port["port"]) + 1}
+                elif "port" in port:
+                    found |= set(numbers_named(cluster, port["port"]))
+    return sorted(port for port in found if 1 <= port <= 65535)
+
+
+def numbers_named(cluster: Cluster, name: str) -> list[int]:
+    """The numbers that some pod gives the name."""
+    return [
+        port["containerPort"]
+        for pod in cluster.of_kind("Pod")
+        for container in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]
+        for port in container.get("ports", [])
+        if port.get("name") == name
+    ]
+
+
+labels = st.dictionaries(st.sampled_from(LABEL_KEYS), st.sampled_from(LABEL_VALUES), max_size=2)
+
+
+def requirements(keys: tuple[str, ...], values: tuple[str, ...]) -> st.SearchStrategy[Json]:
+    """One matchExpressions entry."""
+    listed = st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)
+    with_values = st.fixed_dictionaries(
+        {"key": st.sampled_from(keys), "operator": st.sampled_from(("In", "NotIn")), "values": listed}
+    )
+    without = st.fixed_dictionaries(
+        {"key": st.sampled_from(keys), "operator": st.sampled_from(("Exists", "DoesNotExist"))}
+    )
+    return with_values | without
+
+
+def selectors(keys: tuple[str, ...] = LABEL_KEYS, values: tuple[str, ...] = LABEL_VALUES) -> st.SearchStrategy[Json]:
+    """A label selector; often empty or of one label, so that it often matches."""
+    return st.one_of(
+        st.just({}),
+        st.fixed_dictionaries(
+            {"matchLabels": st.dictionaries(st.sampled_from(keys), st.sampled_from(values), max_size=2)}
+        ),
+        st.fixed_dictionaries({"matchExpressions": st.lists(requirements(keys, values), min_size=1, max_size=2)}),
+        st.fixed_dictionaries(
+            {
+                "matchLabels": st.dictionaries(st.sampled_from(keys), st.sampled_from(values), min_size=1, max_size=1),
+                "matchExpressions": st.lists(requirements(keys, values), min_size=1, max_size=1),
+            }
+        ),
+    )
+
+
+def pod_selectors(members: Iterable[Json]) -> st.SearchStrategy[Json]:
+    """A podSelector: often everything, or just what one of the pods carries."""
+    carried = [{"matchLabels": member["metadata"]["labels"]} for member in members]
+    return st.one_of(st.just({}), st.sampled_from([{}, *carried]), selectors())
+
+
+namespace_selectors = selectors() | selectors(("kubernetes.io/metadata.name",), NAMESPACES)
+
+
+def block_around(address: str, prefix: int) -> str:
+    """The block of that size that has the address."""
+    return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
+
+
+@st.composite
+def ip_blocks(draw: st.DrawFn, addresses: tuple[str, ...]) -> Json:
+    """A block around one of the addresses, with excepts inside it, which may lie in one another."""
+    centre = draw(st.sampled_from(addresses))
+    family = ipaddress.ip_address(centre).version
+    prefix = draw(st.sampled_from(PREFIXES[family]))
+    cidr = ipaddress.ip_network(block_around(centre, prefix))
+    inside = [each for each in addresses if ipaddress.ip_address(each) in cidr]
+    smaller = [each for each in PREFIXES[family] if each > prefix]
+    if not smaller:
+        return {"cidr": str(cidr)}
+    excepts = draw(
+        st.lists(st.builds(block_around, st.sampled_from(inside), st.sampled_from(smaller)), max_size=2, unique=True)
+    )
+    return {"cidr": str(cidr), **({"except": excepts} if excepts else {})}
+
+
+def peers(addresses: tuple[str, ...], members: list[Json]) -> st.SearchStrategy[Json]:
+    """One peer of a rule."""
+    block = st.fixed_dictionaries({"ipBlock": ip_blocks(addresses)})
+    return st.one_of(
+        st.fixed_dictionaries({"podSelector": pod_selectors(members)}),
+        st.fixed_dictionaries({"namespaceSelector": namespace_selectors}),
+        st.fixed_dictionaries({"podSelector": pod_selectors(members), "namespaceSelector": namespace_selectors}),
+        block,
+        block,
+    )
+
+
+@st.composite
+def policy_ports(draw: st.DrawFn) -> Json:
+    """One entry of `ports`: protocol and port may be absent; a number, a name or a range."""
+    entry: Json = draw(st.fixed_dictionaries({}, optional={"protocol": st.sampled_from(PROTOCOLS)}))
+    port = draw(st.none() | st.sampled_from(NUMBERS) | st.sampled_from(PORT_NAMES))
+    if port is None:
+        return entry
+    entry = {**entry, "port": port}
+    if isinstance(port, int) and draw(st.booleans()):
+        entry["endPort"] = draw(st.sampled_from([number for number in NUMBERS if number >= port]))
+    return entry
+
+
+def rules(side: str, addresses: tuple[str, ...], members: list[Json]) -> st.SearchStrategy[Json]:
+    """One rule; mostly with peers; `from`/`to` and `ports` may be absent or empty."""
+    some_peers = st.lists(peers(addresses, members), min_size=1, max_size=3)
+    ports = st.lists(policy_ports(), max_size=2)
+    return st.one_of(
+        st.fixed_dictionaries({side: some_peers}),
+        st.fixed_dictionaries({side: some_peers}),
+        st.fixed_dictionaries({side: some_peers, "ports": ports}),
+        st.fixed_dictionaries({}, optional={side: st.just([]), "ports": ports}),
+    )
+
+
+@st.composite
+def policies(draw: st.DrawFn, name: str, addresses: tuple[str, ...], members: list[Json]) -> Json:
+    """One NetworkPolicy, mostly in a namespace that has pods; its rules may stand in a direction not in force."""
+    types = st.sampled_from(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"]))
+    ingress = st.lists(rules("from", addresses, members), max_size=3)
+    egress = st.lists(rules("to", addresses, members), max_size=3)
+    shape = draw(st.sampled_from((("ingress",), ("egress",), ("ingress", "egress"), ())))
+    sides = {side: strategy for side, strategy in (("ingress", ingress), ("egress", egress)) if side in shape}
+    spec = draw(
+        st.fixed_dictionaries({"podSelector": pod_selectors(members), **sides}, optional={"policyTypes": types})
+    )
+    namespace = draw(st.sampled_from([member["metadata"]["namespace"] for member in members] + ["x"]))
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+
+
+@st.composite
+def container_ports(draw: st.DrawFn) -> list[Json]:
+    """The ports of one container; a name stands at most once in it."""
+    names = draw(st.lists(st.sampled_from(PORT_NAMES), max_size=2, unique=True))
+    return [
+        {
+            "name": name,
+            "containerPort": draw(st.sampled_from((80, 81, 8080))),
+            **draw(st.fixed_dictionaries({}, optional={"protocol": st.sampled_from(PROTOCOLS)})),
+        }
+        for name in names
+    ]
+
+
+@st.composite
+def pod_specs(draw: st.DrawFn) -> Json:
+    """Containers, and sometimes an init container that keeps running (or does not)."""
+    spec: Json = {"containers": [{"name": "main", "image": "app", "ports": draw(container_ports())}]}
+    kind = draw(st.sampled_from(("none", "none", "second", "sidecar", "setup")))
+    if kind == "second":
+        spec["containers"].append({"name": kind, "image": "app", "ports": draw(container_ports())})
+    elif kind != "none":
+        restart = {"restartPolicy": "Always"} if kind == "sidecar" else {}
+        spec["initContainers"] = [{"name": kind, "image": "app", "ports": draw(container_ports()), **restart}]
+    return spec
+
+
+def pod(namespace: str, name: str, pod_labels: dict[str, str], spec: Json, status: Json) -> Json:
+    """A Pod object."""
+    metadata = {"name": name, "namespace": namespace, "labels": pod_labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
+
+
+@st.composite
+def pods(draw: st.DrawFn, index: int, running: bool) -> Json:
+    """A pod in any condition: on its own or its node's network, with or without addresses, finished, terminating.
+
+    One that is not `running` stands in a manifest only: it has no status, but may name its node.
+    """
+    spec = draw(pod_specs())
+    node = draw(st.sampled_from(("", *NODES)))
+    host_network = draw(st.integers(0, 5)) == 5
+    if host_network:
+        spec["hostNetwork"] = True
+    if node:
+        spec["nodeName"] = node
+    if not running:
+        return pod(draw(st.sampled_from(OFTEN_THE_FIRST)), f"p{index}", draw(labels), spec, {})
+    families = draw(st.sampled_from((slice(0, 2), slice(0, 2), slice(0, 1), slice(1, 2), slice(0, 0))))
+    status: Json = draw(
+        st.fixed_dictionaries({}, optional={"phase": st.sampled_from(("Running", "Pending", "Succeeded", "Failed"))})
+    )
+    ips = (NODES[node] if node else ()) if host_network else pod_ips(index)[families]
+    if status.get("phase") in ("Succeeded", "Failed") and draw(st.booleans()):
+        ips = pod_ips(0)  # it kept in its status what another pod holds by now
+    if ips:
+        status |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
+    if node and draw(st.booleans()):
+        status["hostIP"] = NODES[node][0]
+    made = pod(draw(st.sampled_from(OFTEN_THE_FIRST)), f"p{index}", draw(labels), spec, status)
+    if draw(st.integers(0, 5)) == 5:
+        made["metadata"]["deletionTimestamp"] = "2020-01-01T00:00:00Z"
+    return made
+
+
+@st.composite
+def namespaces(draw: st.DrawFn) -> list[Json]:
+    """Some of the namespaces; pods may stand in one that nobody declared."""
+    declared = draw(st.lists(st.sampled_from(NAMESPACES), unique=True))
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": draw(labels)}}
+        for name in sorted(declared)
+    ]
+
+
+def node(name: str) -> Json:
+    """A Node object with its addresses."""
+    addresses = [{"type": "Hostname", "address": name}]
+    addresses += [{"type": "InternalIP", "address": ip} for ip in NODES[name]]
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
+
+
+def edges(cluster_policies: Iterable[Json]) -> list[str]:
+    """The addresses at the edges of the blocks, on both sides of each."""
+    found: list[str] = []
+    for block in (block for policy in cluster_policies for block in blocks_of(policy)):
+        first, last = int(block[0]), int(block[-1])
+        make = ipaddress.IPv4Address if block.version == 4 else ipaddress.IPv6Address
+        found += [str(make(each)) for each in (first - 1, first, last, last + 1) if 0 <= each < 2**block.max_prefixlen]
+    return list(dict.fromkeys(found))
+
+
+@st.composite
+def clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 3) -> Cluster:
+    """A cluster in any condition."""
+    running = draw(st.sampled_from(((True,), (True, False), (False,))))
+    members = [draw(pods(index, draw(st.sampled_from(running)))) for index in range(draw(st.integers(2, max_pods)))]
+    nodes = [node(name) for name in sorted(draw(st.sets(st.sampled_from(tuple(NODES)))))]
+    addresses = (*(ip for index in range(max_pods) for ip in pod_ips(index)), *NODES["n0"], "192.0.2.1", "2001:db8::1")
+    count = draw(st.integers(1, max_policies))
+    rulebook = [draw(policies(f"np{index}", addresses, members)) for index in range(count)]
+    ranges = draw(st.sampled_from(((), ("10.0.0.0/29",), ("10.0.0.0/30", "10.0.0.4/30", "fd00::/125"), ("fd00::/64",))))
+    candidates = [*edges(rulebook), *(ip for ips in NODES.values() for ip in ips), "192.0.2.1", "2001:db8::1"]
+    outside = draw(st.lists(st.sampled_from(candidates), max_size=4, unique=True))
+    return Cluster((*draw(namespaces()), *nodes, *members, *rulebook), ranges, tuple(outside))
+
+
+@st.composite
+def lab_clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 4) -> Cluster:
+    """A cluster that one node can be built for: running pods, each with an address of both families."""
+    members = []
+    for index in range(draw(st.integers(2, max_pods))):
+        spec = {**draw(pod_specs()), "nodeName": "n0"}
+        ips = pod_ips(index)
+        status = {"phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips], "hostIP": NODES["n0"][0]}
+        members.append(pod(draw(st.sampled_from(OFTEN_THE_FIRST)), f"p{index}", draw(labels), spec, status))
+    addresses = tuple(ip for index in range(len(members)) for ip in pod_ips(index))
+    count = draw(st.integers(1, max_policies))
+    rulebook = [draw(policies(f"np{index}", addresses, members)) for index in range(count)]
+    return Cluster((*draw(namespaces()), node("n0"), *members, *rulebook))
