@@ -8,7 +8,7 @@ the part of it that a node can be built for: running pods with an address of eac
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from tests.reference.evaluator import End, blocks_of
 from tests.reference.world import World
 
 Json = dict[str, Any]
+Question = tuple[End, End, str, int | None, int]
+"""Source, destination, protocol, port (None: traffic without ports), family."""
 NAMESPACES = ("x", "y", "z")
 OFTEN_THE_FIRST = ("x", "x", "x", "y", "z")
 NODES = {"n0": ("192.168.0.1", "fd01::1"), "n1": ("192.168.0.2", "fd01::2")}
@@ -49,7 +51,7 @@ class Cluster:
         return Cluster(tuple(objects), self.pod_cidrs, self.outside)
 
 
-def connections(cluster: Cluster) -> Iterator[tuple[End, End, str, int, int]]:
+def connections(cluster: Cluster) -> Iterator[Question]:
     """Every question worth asking: all pairs of ends, all protocols, all ports where an answer can change."""
     world = World(cluster.objects, cluster.pod_cidrs)
     ends: dict[End, set[int]] = {}
@@ -65,6 +67,7 @@ def connections(cluster: Cluster) -> Iterator[tuple[End, End, str, int, int]]:
             for protocol in PROTOCOLS:
                 for port in ports:
                     yield source, destination, protocol, port, family
+            yield source, destination, "ICMP", None, family
 
 
 def telling_ports(cluster: Cluster) -> list[int]:
@@ -260,7 +263,7 @@ def pods(draw: st.DrawFn, index: int, running: bool) -> Json:
         st.fixed_dictionaries({}, optional={"phase": st.sampled_from(("Running", "Pending", "Succeeded", "Failed"))})
     )
     ips = (NODES[node] if node else ()) if host_network else pod_ips(index)[families]
-    if status.get("phase") in ("Succeeded", "Failed") and draw(st.booleans()):
+    if status.get("phase") in ("Succeeded", "Failed") and not host_network and draw(st.booleans()):
         ips = pod_ips(0)  # it kept in its status what another pod holds by now
     if ips:
         status |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
@@ -315,15 +318,14 @@ def clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 3) -> Clust
 
 
 @st.composite
-def lab_clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 4) -> Cluster:
-    """A cluster that one node can be built for: running pods, each with an address of both families."""
+def lab_clusters(draw: st.DrawFn, pod_addresses: Sequence[tuple[str, ...]], max_policies: int = 4) -> Cluster:
+    """A cluster that one node can be built for: running pods that have the given addresses, one entry a pod."""
     members = []
-    for index in range(draw(st.integers(2, max_pods))):
+    for index, ips in enumerate(pod_addresses):
         spec = {**draw(pod_specs()), "nodeName": "n0"}
-        ips = pod_ips(index)
-        status = {"phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips], "hostIP": NODES["n0"][0]}
+        status = {"phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
         members.append(pod(draw(st.sampled_from(OFTEN_THE_FIRST)), f"p{index}", draw(labels), spec, status))
-    addresses = tuple(ip for index in range(len(members)) for ip in pod_ips(index))
+    addresses = tuple(ip for ips in pod_addresses for ip in ips)
     count = draw(st.integers(1, max_policies))
     rulebook = [draw(policies(f"np{index}", addresses, members)) for index in range(count)]
-    return Cluster((*draw(namespaces()), node("n0"), *members, *rulebook))
+    return Cluster((*draw(namespaces()), *members, *rulebook))

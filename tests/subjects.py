@@ -22,9 +22,7 @@ Json = dict[str, Any]
 
 
 class Subject(typing.Protocol):
-    """Something that knows what a set of objects allows, for the protocols it can be asked about."""
-
-    protocols: frozenset[str]
+    """Something that knows what a set of objects allows."""
 
     def connection(self, source: End, destination: End, protocol: str, port: int | None, family: int = 4) -> str:
         """Give "allowed", "denied" or "depends" (see `Reference.connection`)."""
@@ -32,8 +30,6 @@ class Subject(typing.Protocol):
 
 class Engine:
     """The product's engine behind the reference's questions."""
-
-    protocols: frozenset[str] = frozenset(Protocol)
 
     def __init__(self, objects: Iterable[Json], pod_cidrs: Sequence[str] = ()) -> None:
         decoded = [item for item in map(decode, objects) if item is not None]
@@ -46,8 +42,8 @@ class Engine:
 
     def connection(self, source: End, destination: End, protocol: str, port: int | None, family: int = 4) -> str:
         """Give the outcome in the reference's words."""
-        assert port is not None
-        answer = verdict(self.compiled, self.end(source), self.end(destination), Protocol(protocol), port, family)
+        known = Protocol(protocol) if port is not None else None
+        answer = verdict(self.compiled, self.end(source), self.end(destination), known, port or 0, family)
         return {Outcome.ALLOWED: "allowed", Outcome.DENIED: "denied", Outcome.DEPENDS: "depends"}[answer.outcome]
 
 

@@ -68,8 +68,6 @@ class Question:
 class Reference:
     """What the policies among `objects` (decoded manifests) allow. `pod_cidrs`: the cluster's pod ranges, if known."""
 
-    protocols: frozenset[str] = frozenset((*L4, "ICMP"))
-
     def __init__(self, objects: Iterable[Json], pod_cidrs: Iterable[str] = ()) -> None:
         self.world = World(objects, pod_cidrs)
 

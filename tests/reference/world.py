@@ -41,7 +41,8 @@ class World:
         self.namespaces = [obj for obj in everything if obj["kind"] == "Namespace"]
         self.nodes = [obj for obj in everything if obj["kind"] == "Node"]
         self.policies = [obj for obj in everything if obj["kind"] == "NetworkPolicy"]
-        self.pods = [obj for obj in everything if obj["kind"] == "Pod" and not is_finished(obj)]
+        self.all_pods = [obj for obj in everything if obj["kind"] == "Pod"]
+        self.pods = [pod for pod in self.all_pods if not is_finished(pod)]
         self.pod_cidrs = [ipaddress.ip_network(cidr) for cidr in pod_cidrs]
 
     def pod(self, namespace: str, name: str) -> Json:
@@ -81,25 +82,29 @@ class World:
         return Party(text, None, address, everywhere, self.node_with(address))
 
     def pod_addresses(self, pod: Json) -> list[Address]:
-        """The addresses that are known: of the pod, or of its node where the pod uses the node's network."""
-        return own_addresses(pod) or (self.node_addresses(node_of(pod)) if is_host_network(pod) else [])
+        """The addresses that are known: its own, or those its Node states where it uses the node's network."""
+        return own_addresses(pod) or (self.stated_addresses(node_of(pod)) if is_host_network(pod) else [])
 
     def families(self, namespace: str, name: str) -> set[int]:
         """The families of a pod: of its addresses, else those the pod range has, else IPv4."""
         known: set[int] = {address.version for address in self.pod_addresses(self.pod(namespace, name))}
         return known or {cidr.version for cidr in self.pod_cidrs} or {4}
 
+    def stated_addresses(self, name: str) -> list[Address]:
+        """What the Node object of that name states."""
+        return [address for node in self.nodes if node["metadata"]["name"] == name for address in node_ips(node)]
+
     def node_addresses(self, name: str) -> list[Address]:
-        """A node's addresses: those its Node object states, and those that the status of a pod on it gives away."""
-        stated = [address for node in self.nodes if node["metadata"]["name"] == name for address in node_ips(node)]
-        for pod in (pod for pod in self.pods if name and node_of(pod) == name):
-            stated += host_ips(pod)
-            stated += own_addresses(pod) if is_host_network(pod) else []
-        return stated
+        """A node's addresses: those its Node object states, and those that the pods on it give away."""
+        found = self.stated_addresses(name)
+        for pod in (pod for pod in self.all_pods if name and node_of(pod) == name):
+            found += host_ips(pod)
+            found += own_addresses(pod) if is_host_network(pod) else []
+        return found
 
     def node_with(self, address: Address) -> str:
         """The name of the node that has this address; empty where no node is known to have it."""
-        names = [node["metadata"]["name"] for node in self.nodes] + [node_of(pod) for pod in self.pods]
+        names = [node["metadata"]["name"] for node in self.nodes] + [node_of(pod) for pod in self.all_pods]
         return next((name for name in names if address in self.node_addresses(name)), "")
 
     def is_own_node(self, party: Party, pod: Json) -> bool:

@@ -31,8 +31,6 @@ def test_case(case: Case, subject: str) -> None:
     judge: Subject = SUBJECTS[subject](case.objects, case.pod_cidrs)
     wrong = []
     for each, expected in case.expected.items():
-        if each.protocol not in judge.protocols:
-            continue
         answer = judge.connection(each.source, each.destination, each.protocol, each.port, each.family)
         if answer != expected:
             wrong.append(f"{each}: expected {expected}, got {answer}")
