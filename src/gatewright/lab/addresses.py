@@ -50,9 +50,13 @@ class Plan:
                 raise LabError(f"--pod-cidr {text}: {error}") from error
         taken = [*SERVICE_CIDRS, *map(ipaddress.ip_network, (*NODE_ADDRESSES, *OUTSIDE_ADDRESSES))]
         for network in networks:
-            clash = next((other for other in taken if other.version == network.version and other.overlaps(network)), None)
+            clash = next(
+                (other for other in taken if other.version == network.version and other.overlaps(network)), None
+            )
             if clash:
-                raise LabError(f"--pod-cidr {network}: overlaps {clash}, which the lab uses itself; choose another range")
+                raise LabError(
+                    f"--pod-cidr {network}: overlaps {clash}, which the lab uses itself; choose another range"
+                )
         if len({network.version for network in networks}) != len(networks):
             raise LabError("--pod-cidr: give at most one IPv4 and one IPv6 range")
         if not any(network.version == 4 for network in networks):
@@ -90,7 +94,9 @@ class Ring:
         """The ring in which exactly `keys` hold positions; those that had one keep it. Raises LabError when full."""
         wanted = list(keys)
         if len(wanted) > capacity:
-            raise LabError(f"{len(wanted)} pods do not fit the pod range, which holds {capacity}; use a larger --pod-cidr")
+            raise LabError(
+                f"{len(wanted)} pods do not fit the pod range, which holds {capacity}; use a larger --pod-cidr"
+            )
         held = {key: self.held[key] for key in wanted if key in self.held}
         used = set(self.held.values())
         following = self.following
@@ -104,6 +110,9 @@ class Ring:
                 used.add(held[key])
                 following += 1
         return Ring(held, following % capacity)
+
+
+NO_POSITIONS = Ring({})
 
 
 def service_address(taken: set[IPAddress], network: IPNetwork) -> IPAddress:

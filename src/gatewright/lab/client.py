@@ -184,7 +184,9 @@ def pod_of(name: str, text: str, namespace: str) -> str:
     workload = WORKLOADS.get(kind.lower())
     if workload is None:
         return text
-    pods = [one for one in status(name)["pods"] if (one["namespace"], one["owner"]) == (namespace, f"{workload}/{short}")]
+    pods = [
+        one for one in status(name)["pods"] if (one["namespace"], one["owner"]) == (namespace, f"{workload}/{short}")
+    ]
     if not pods:
         raise LabError(f'{workload} "{short}" has no pod in namespace "{namespace}"; see: gatewright lab status')
     return f"{namespace}/{pods[0]['name']}"

@@ -14,7 +14,7 @@ import msgspec
 from gatewright.engine.addresses import IPAddress
 from gatewright.errors import InvalidInput, Problem
 from gatewright.lab import services, workloads
-from gatewright.lab.addresses import DNS_ADDRESS, NODE_ADDRESSES, Plan, Ring
+from gatewright.lab.addresses import DNS_ADDRESS, NO_POSITIONS, NODE_ADDRESSES, Plan, Ring
 from gatewright.lab.errors import LabError
 from gatewright.lab.workloads import PodPlan
 from gatewright.objects.core import (
@@ -89,7 +89,7 @@ class Desired:
 
     objects: Mapping[Key, Object]
     pods: Mapping[str, PodPlan] = field(default_factory=dict)
-    ring: Ring = Ring({})
+    ring: Ring = NO_POSITIONS
     addresses: Mapping[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     allocations: Mapping[str, services.Allocation] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ def desire(objects: Mapping[Key, Object], plan: Plan, before: Desired | None = N
     if problems or clashes:
         raise InvalidInput([*problems, *clashes])
     own = [key for key, pod in pods.items() if not pod.pod.spec.host_network]
-    ring = (before.ring if before else Ring({})).take(own, plan.capacity)
+    ring = (before.ring if before else NO_POSITIONS).take(own, plan.capacity)
     addresses = {key: plan.pod_addresses(position) for key, position in ring.held.items()}
     of_node = tuple(address for address in NODE_ADDRESSES if address.version in plan.families)
     addresses |= {key: of_node for key in pods if key not in addresses}
@@ -176,7 +176,9 @@ def _unfit(item: Object) -> Iterable[Problem]:
             yield Problem(where, f'{item.kind} {item.name}: spec.containers: Duplicate value: "{name}"')
     for volume in spec.volumes:
         if not volume.name or "/" in volume.name or volume.name.startswith("."):
-            yield Problem(where, f'{item.kind} {item.name}: spec.volumes: Invalid value: "{volume.name}": not a DNS label')
+            yield Problem(
+                where, f'{item.kind} {item.name}: spec.volumes: Invalid value: "{volume.name}": not a DNS label'
+            )
 
 
 def _notes(found: Iterable[Service]) -> Iterable[str]:

@@ -27,7 +27,7 @@ COMMAND, STAND_IN, NAME_SERVER, SKIPPED = "command", "stand-in", "name server", 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a container is going to run: one of the words above, the program's arguments, and why if that needs saying."""
+    """What a container is going to run: one of the words above, the arguments, and why if that needs saying."""
 
     runs: str
     arguments: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def run(
     identity: str,
     name_server: Callable[[], None],
 ) -> None:
-    """Become the container's process: does not return when it goes well. Raises OSError when the program cannot start."""
+    """Become the container's process; returns only by OSError, when the program cannot start."""
     os.chdir(container.working_dir or "/")
     linux.keep_capabilities(linux.CONTAINER_CAPABILITIES)
     if choice.runs == COMMAND:

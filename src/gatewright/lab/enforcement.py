@@ -8,8 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from gatewright.lab.addresses import Plan
+from gatewright.engine.compile import Compiled, compile_snapshot
+from gatewright.engine.ports import Protocol as Transport
+from gatewright.engine.snapshot import Snapshot
+from gatewright.engine.verdict import Outcome, verdict
+from gatewright.kernel.apply import Applied, apply
+from gatewright.kernel.conntrack import Flow, revoke
+from gatewright.kernel.nft import Nft
+from gatewright.kernel.program import node_program
+from gatewright.lab.addresses import NODE_ADDRESSES, Plan
 from gatewright.objects.meta import Object
+
+_PROTOCOLS = {6: Transport.TCP, 17: Transport.UDP, 132: Transport.SCTP}
+"""IP protocol numbers (IANA) to the protocols policies know."""
 
 
 class Enforcement(Protocol):
@@ -19,7 +30,7 @@ class Enforcement(Protocol):
     enforces: bool
 
     def program(self, objects: Iterable[Object]) -> None:
-        """Make the kernel agree with the objects, at once and completely. Raises GatewrightError; then nothing changed."""
+        """Make the kernel agree with the objects, completely. Raises GatewrightError; then nothing changed."""
 
 
 class Flat:
@@ -39,18 +50,19 @@ class Enforcing:
     enforces = True
 
     def __init__(self, plan: Plan) -> None:
-        from gatewright.kernel.nft import Nft
-
         self._nft = Nft()
         self._cidrs = tuple(str(network) for network in plan.pod_networks)
+        self._applied: Applied | None = None
 
     def program(self, objects: Iterable[Object]) -> None:
-        """Compile and apply."""
-        from gatewright.engine.compile import compile_snapshot
-        from gatewright.engine.snapshot import Snapshot
-        from gatewright.kernel.program import node_program
-        from gatewright.kernel.text import whole
-
+        """Compile, apply, and end the connections that are no longer allowed."""
         compiled = compile_snapshot(Snapshot.of(objects, pod_cidrs=self._cidrs))
         local = [one.index for one in compiled.endpoints if one.addresses and not one.host_network]
-        self._nft.run(whole(node_program(compiled, local)))
+        self._applied = apply(self._nft, node_program(compiled, local), self._applied)
+        pods = {address for index in local for address in compiled.endpoints[index].addresses}
+        revoke(lambda flow: _still_allowed(compiled, flow), pods=pods, node=NODE_ADDRESSES)
+
+
+def _still_allowed(compiled: Compiled, flow: Flow) -> bool:
+    protocol = _PROTOCOLS.get(flow.protocol)
+    return verdict(compiled, flow.source, flow.destination, protocol, flow.port).outcome is not Outcome.DENIED

@@ -99,7 +99,7 @@ def _enter_lab(pid: int) -> None:
     os.close(handle)
 
 
-def _in_lab(place: Place, command: Sequence[str], stdin: bool, terminal: bool) -> int:
+def _in_lab(place: Place, command: Sequence[str], stdin: bool, terminal: bool) -> NoReturn:
     def enter() -> None:
         handle = os.pidfd_open(place.pod)
         linux.setns(handle, _LAB)
@@ -116,7 +116,7 @@ def _in_pod(place: Place, command: Sequence[str], stdin: bool, terminal: bool) -
         return _with_terminal(lambda: _execute(place, command))
     if not stdin:
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    _execute(place, command)
+    return _execute(place, command)
 
 
 def _execute(place: Place, command: Sequence[str]) -> NoReturn:

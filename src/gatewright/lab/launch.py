@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import importlib.util
 import json
 import os
 import select
@@ -39,6 +40,8 @@ NETWORKS = ("enforcing", "flat")
 
 def launch(directory: LabDirectory, objects: Iterable[Object], plan: Plan, network: str) -> None:
     """Start the lab and return when it answers requests. Raises GatewrightError, and leaves nothing behind then."""
+    if importlib.util.find_spec("dns") is None:
+        raise LabError("the lab's name server needs dnspython; install it with: pip install 'gatewright[lab]'")
     directory.prepare()
     told, tell = os.pipe()
     sys.stdout.flush()
@@ -126,9 +129,7 @@ def _detach(directory: LabDirectory, tell: int) -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _isolate_and_serve(
-    directory: LabDirectory, objects: list[Object], plan: Plan, network: str, tell: int
-) -> NoReturn:
+def _isolate_and_serve(directory: LabDirectory, objects: list[Object], plan: Plan, network: str, tell: int) -> NoReturn:
     try:
         _unshare()
         pid = os.fork()
@@ -167,13 +168,13 @@ def _unshare() -> None:
         ) from error
 
 
-def _be_the_lab(
-    directory: LabDirectory, objects: list[Object], plan: Plan, network: str, tell: int
-) -> NoReturn:
+def _be_the_lab(directory: LabDirectory, objects: list[Object], plan: Plan, network: str, tell: int) -> NoReturn:
     try:
         linux.set_process_name("gatewright-lab")
         linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
-        with contextlib.suppress(OSError):  # a nested container may forbid it; the old /proc serves then, without our pids
+        with contextlib.suppress(
+            OSError
+        ):  # a nested container may forbid it; the old /proc serves then, without our pids
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.set_hostname("lab")
         fitting = plan.only(kernel_families())
@@ -194,7 +195,7 @@ def _be_the_lab(
     except OSError as error:
         traceback.print_exc()
         _tell(tell, {"error": f"cannot start the lab: {error.strerror} ({error.filename})"})
-    except BaseException:
+    except BaseException:  # noqa: BLE001  (nobody else is left to tell)
         traceback.print_exc()
         _tell(tell, {"error": f"the lab failed; see {directory.log}"})
     finally:

@@ -24,7 +24,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 CAP_SYS_ADMIN = 21
 CONTAINER_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31})
-"""What container runtimes leave by default, without MKNOD (no device cgroup stands behind it here): CHOWN, DAC_OVERRIDE,
+"""What container runtimes leave by default, but MKNOD (no device cgroup stands behind it here): CHOWN, DAC_OVERRIDE,
 FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, AUDIT_WRITE, SETFCAP."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,7 +48,7 @@ def setns(descriptor: int, flags: int) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2)."""
+    """Mount, bind, remount or change propagation, as the flags say (see the manual page)."""
     result = _libc.mount(
         os.fsencode(source), os.fsencode(target), kind.encode() or None, ctypes.c_ulong(flags), data.encode() or None
     )

@@ -19,6 +19,7 @@ import dns.message
 import dns.name
 import dns.opcode
 import dns.rcode
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.CNAME
@@ -76,7 +77,7 @@ def respond(data: bytes, source: ZoneFile, *, udp: bool) -> bytes | None:
         kind_number = dns.rdatatype.from_text(kind)
         owner = question.name if name == question.name.to_text(True).lower() else dns.name.from_text(name)
         rrset = response.find_rrset(response.answer, owner, dns.rdataclass.IN, kind_number, create=True)
-        rrset.update(dns.rrset.from_text(owner, TTL, "IN", kind, text))
+        rrset.add(dns.rdata.from_text("IN", kind, text), TTL)
     if found.negative:
         response.authority.append(dns.rrset.from_text(f"{DOMAIN}.", TTL, "IN", "SOA", SOA))
     limit = max(_PLAIN_UDP, query.payload) if udp else 65535

@@ -25,6 +25,8 @@ _NODE_MAC = "ee:ee:ee:ee:ee:ee"
 _SYSTEM = Path("/proc/sys/net")
 _SWITCHES = {
     "ipv4/ip_forward": "1",
+    "ipv4/icmp_ratelimit": "0",
+    "ipv6/icmp/ratelimit": "0",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
     "ipv4/conf/all/send_redirects": "0",

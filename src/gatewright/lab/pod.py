@@ -25,7 +25,7 @@ from gatewright.lab.containerlog import ContainerLog
 from gatewright.lab.errors import LabError
 from gatewright.objects.core import ConfigMap, Container, PodSpec
 
-_NAMESPACES = linux.NEWNS | linux.NEWNET | linux.NEWUTS | linux.NEWIPC
+_NAMESPACES = linux.NEWNS | linux.NEWUTS | linux.NEWIPC
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF, _STABLE = 1.0, 30.0, 60.0
 ZONE_DIRECTORY = "/run/zone"
 """Where the name server's pod finds its zone."""
@@ -72,7 +72,9 @@ def become(start: PodStart, channel: socket.socket) -> None:
     try:
         _forget_the_lab({channel.fileno(), *start.logs.values()})
         linux.unshare(_NAMESPACES)
-        _set_up_network()
+        if not start.spec.host_network:
+            linux.unshare(linux.NEWNET)
+            _set_up_network()
         channel.send(b'{"made": true}')
         if start.zone is not None:
             from gatewright.lab import nameserver  # noqa: F401  (before the pod's root hides the package)
@@ -108,13 +110,15 @@ def _forget_the_lab(kept: set[int]) -> None:
 
 _SWITCHES = {
     "ipv4/ip_unprivileged_port_start": "0",
+    "ipv4/icmp_ratelimit": "0",
+    "ipv6/icmp/ratelimit": "0",
     "ipv6/conf/default/addr_gen_mode": "1",
     "ipv6/conf/default/accept_ra": "0",
 }
 
 
 def _set_up_network() -> None:
-    """Any program may listen on low ports, and links to come get no address by themselves."""
+    """Low ports for any program, every refusal told (no limit on ICMP errors), no addresses that nobody asked for."""
     for name, value in _SWITCHES.items():
         with contextlib.suppress(OSError):
             Path("/proc/sys/net", name).write_text(value)
@@ -262,7 +266,7 @@ def _contain(start: PodStart, container: Container, initial: bool, output: int, 
         text = f"cannot start container {container.name}: {error.filename or ''}: {error.strerror}\n"
         os.write(2, text.encode())
         os._exit(128)
-    except BaseException:  # the child must never return into the parent's code
+    except BaseException:  # noqa: BLE001  (the child must never return into the parent's code)
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(1)

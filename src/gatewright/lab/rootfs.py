@@ -1,7 +1,7 @@
 """The root file system of a pod: this machine's programs, nothing of its state, and nothing that can be harmed.
 
-Each directory of programs and settings is a copy-on-write layer over the machine's own (an overlay whose upper side is
-the pod's private memory), so a pod may write anywhere, as in a container, and no write ever reaches the machine; sockets
+Each directory of programs and settings is a copy-on-write layer over the machine's own (an overlay whose upper side
+is the pod's private memory), so a pod may write anywhere, as in a container, and no write reaches the machine; sockets
 below them cannot be connected to either. Homes, /run, /tmp, /var/log and devices of the machine are not there at all.
 Mount points for volumes can be made anywhere for the same reason. Overlays by an unprivileged user need Linux 5.11.
 """

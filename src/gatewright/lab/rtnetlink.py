@@ -66,7 +66,7 @@ _LINK_UP = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, _IFF_UP, _IFF_UP)
 
 
 def veth(name: str, mac: str, peer: str, peer_mac: str, peer_pid: int) -> Request:
-    """A veth pair: `name` here, up, and `peer` in the network namespace of a process, down (it cannot come up first)."""
+    """A veth pair: `name` here, up, and `peer` in a process' network namespace, down (it cannot come up first)."""
     far = _LINK_DOWN + _name(peer) + _attribute(_IFLA_ADDRESS, _mac(peer_mac)) + _number(_IFLA_NET_NS_PID, peer_pid)
     info = _attribute(_IFLA_INFO_KIND, b"veth\0") + _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, far))
     near = _LINK_UP + _name(name) + _attribute(_IFLA_ADDRESS, _mac(mac))
@@ -91,9 +91,7 @@ def address(link: str, value: IPAddress) -> Request:
     return Request(_NEWADDR, _CREATE | _REPLACE, body + flags, f"address {value} on {link}")
 
 
-def route(
-    link: str, network: IPNetwork, gateway: IPAddress | None = None, source: IPAddress | None = None
-) -> Request:
+def route(link: str, network: IPNetwork, gateway: IPAddress | None = None, source: IPAddress | None = None) -> Request:
     """A route through a link; a gateway is taken as reachable there (onlink)."""
     scope = _SCOPE_UNIVERSE if gateway or network.version == 6 else _SCOPE_LINK
     flags = _RTNH_F_ONLINK if gateway else 0

@@ -1,7 +1,7 @@
 """The lab process: one loop that owns the node's network, the pods, the Services and the policies of one lab.
 
-It is the first process of its own PID namespace, so its death, however it comes, is the death of everything in the lab.
-One thread and one selector: a request is carried out at once and completely or not at all; what takes time (pods getting
+It is the first process of its own PID namespace, so its death, however it comes, is the death of all of the lab. One
+thread and one selector: a request is carried out at once and completely or not at all; what takes time (pods getting
 ready) is watched from the loop, and a `wait` request is answered when there is nothing left to wait for.
 """
 
@@ -13,9 +13,10 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -23,37 +24,26 @@ import msgspec
 from gatewright.engine.addresses import IPAddress
 from gatewright.errors import GatewrightError, InvalidInput
 from gatewright.kernel.nft import Nft
-from gatewright.lab import cluster, pods, services
-from gatewright.lab.addresses import DNS_ADDRESS, NODE_ADDRESSES, OUTSIDE_ADDRESSES, Plan
+from gatewright.lab import cluster, pods, services, views
+from gatewright.lab.addresses import NODE_ADDRESSES, OUTSIDE_ADDRESSES, Plan
 from gatewright.lab.cluster import NAME_SERVER, Desired, Key
 from gatewright.lab.container import environment
-from gatewright.lab.containerlog import tail
+from gatewright.lab.control import Answer, Control
 from gatewright.lab.directory import LabDirectory
 from gatewright.lab.enforcement import Enforcement
 from gatewright.lab.errors import LabError
 from gatewright.lab.network import OUTSIDE, NodeNetwork
+from gatewright.lab.podfiles import OUTSIDE_HOST, pod_files
 from gatewright.lab.pods import RunningPod
 from gatewright.lab.services import Backend
-from gatewright.lab.wire import Message, objects_from_json, objects_to_json, pack, unpack
-from gatewright.lab.workloads import PodPlan
-from gatewright.lab.zone import DOMAIN, ZONE_FILE, Zone, zone_of
-from gatewright.objects.core import Container, Pod, PodSpec, Service
+from gatewright.lab.wire import Message, objects_from_json, objects_to_json
+from gatewright.lab.zone import ZONE_FILE, Zone, zone_of
 from gatewright.objects.kinds import resource_name
-from gatewright.objects.meta import Object, ObjectMeta
+from gatewright.objects.meta import Object
 
 _LOOK = 0.02
 """Seconds between looks at pods that are not ready yet."""
-_REQUEST_WITHIN = 30.0
-
-OUTSIDE_HOST = PodPlan(
-    Pod(metadata=ObjectMeta(name=OUTSIDE), spec=PodSpec(containers=(Container(name=OUTSIDE),)))
-)
-"""The host outside the cluster: made like a pod, but no pod; nothing in the cluster knows it."""
-_OUTSIDE_FILES = {
-    "etc/hostname": f"{OUTSIDE}\n",
-    "etc/hosts": f"127.0.0.1\tlocalhost {OUTSIDE}\n::1\tlocalhost\n",
-    "etc/resolv.conf": "# The cluster's names are not known outside.\n",
-}
+_NAMES_WITHIN = 5.0
 
 
 @dataclass(slots=True)
@@ -61,14 +51,7 @@ class _Waiting:
     """A client that waits for the lab to settle."""
 
     until: float
-    answer: Callable[[Message], None]
-
-
-@dataclass(slots=True)
-class _Client:
-    connection: socket.socket
-    since: float
-    heard: bytearray = field(default_factory=bytearray)
+    answer: Answer
 
 
 class Lab:
@@ -87,42 +70,41 @@ class Lab:
         self._links = 0
         self._selector = selectors.DefaultSelector()
         self._waiting: list[_Waiting] = []
-        self._clients: dict[socket.socket, _Client] = {}
         self._stale = False
         self._finished: dict[str, str] = {}
 
     def start(self, objects: Iterable[Object]) -> None:
         """Bring the lab up with these objects. Raises GatewrightError."""
         self._network.set_up()
-        self._change({item.key: item for item in objects})
         addresses = tuple(address for address in OUTSIDE_ADDRESSES if address.version in self._plan.families)
-        self._outside = pods.create(OUTSIDE_HOST, addresses, OUTSIDE, self._directory, {}, _OUTSIDE_FILES, None)
+        files = pod_files(OUTSIDE_HOST, addresses)
+        self._outside = pods.create(OUTSIDE_HOST, addresses, OUTSIDE, self._directory, {}, files, None)
         pods.connect(self._outside, self._network)
         self._selector.register(self._outside.channel, selectors.EVENT_READ, self._outside)
         pods.release(self._outside)
+        self._change({item.key: item for item in objects})
 
     def run(self, listener: socket.socket) -> None:
         """Answer requests for ever."""
         wake, wakeup = socket.socketpair()
-        for end in (wake, wakeup, listener):
+        for end in (wake, wakeup):
             end.setblocking(False)
+        control = Control(listener, self._selector, self._answer)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-        self._selector.register(listener, selectors.EVENT_READ, "listener")
-        self._selector.register(wake, selectors.EVENT_READ, "wake")
+        self._selector.register(wake, selectors.EVENT_READ)
         while True:
             unsettled = any(not pod.settled and not pod.failed for pod in self._pods.values())
-            busy = unsettled or self._waiting or self._clients
+            busy = unsettled or self._waiting or control.busy
             for key, _ in self._selector.select(_LOOK if busy else None):
-                if key.data == "listener":
-                    self._accept(listener)
-                elif key.data == "wake":
+                if key.fileobj is wake:
                     with contextlib.suppress(BlockingIOError):
                         wake.recv(4096)
-                elif isinstance(key.data, _Client):
-                    self._hear(key.data)
-                else:
+                elif isinstance(key.data, RunningPod):
                     self._hear_pod(key.data)
+                else:
+                    control.hear(key)
+            control.forget_slow()
             self._reap()
             self._look()
 
@@ -134,7 +116,8 @@ class Lab:
         after = cluster.desire(objects, self._plan, before)
         stop, start = cluster.changed(before, after)
         leaving = [
-            cluster.with_status(before.pods[key].pod, before.addresses[key], "Running") for key in stop - set(after.pods)
+            cluster.with_status(before.pods[key].pod, before.addresses[key], "Running")
+            for key in stop - set(after.pods)
         ]
         finished = {key: phase for key, phase in self._finished.items() if key not in start}
         self._enforcement.program(after.snapshot_objects(finished, leaving))
@@ -156,15 +139,29 @@ class Lab:
             zone = self._directory.zone if key == NAME_SERVER else None
             config_maps = self._desired.config_maps(plan.pod.namespace)
             addresses = self._desired.addresses[key]
-            files = _files(plan, addresses)
+            files = pod_files(plan, addresses)
             pod = pods.create(plan, addresses, f"pod{self._links}", self._directory, config_maps, files, zone)
             self._pods[key] = pod
             created.append(pod)
         for pod in created:
-            pods.connect(pod, self._network)
-        for pod in created:
+            try:
+                pods.connect(pod, self._network)
+            except LabError as error:
+                pod.failed = str(error)
+        for pod in sorted(created, key=lambda one: one.key != NAME_SERVER):
             self._selector.register(pod.channel, selectors.EVENT_READ, pod)
             pods.release(pod)
+            if pod.key == NAME_SERVER:
+                self._wait_for_names(pod)
+
+    def _wait_for_names(self, pod: RunningPod) -> None:
+        """Programs that look a name up as they start find the name server answering, as in a cluster that stands."""
+        deadline = time.monotonic() + _NAMES_WITHIN
+        while not pod.ready and not pod.failed and time.monotonic() < deadline:
+            pods.hear(pod)
+            pods.check_ready(pod)
+            time.sleep(0.005)
+        self._publish()
 
     def _remove(self, key: str) -> None:
         pod = self._pods.pop(key)
@@ -176,9 +173,7 @@ class Lab:
             path.unlink(missing_ok=True)
 
     def _backends(self) -> tuple[Backend, ...]:
-        return tuple(
-            Backend(pod.plan.pod, pod.plan.hostname, pod.addresses, pod.ready) for pod in self._pods.values()
-        )
+        return tuple(Backend(pod.plan.pod, pod.plan.hostname, pod.addresses, pod.ready) for pod in self._pods.values())
 
     def _publish(self) -> None:
         """Put Services and names in force as the pods are now."""
@@ -202,32 +197,31 @@ class Lab:
             pod.ready = False
             self._finished[pod.key] = pod.phase
             self._stale = True
-            self._enforcement.program(self._desired.snapshot_objects(self._finished))
+            try:
+                self._enforcement.program(self._desired.snapshot_objects(self._finished))
+            except GatewrightError as error:
+                self._log(error)
+
+    def _log(self, error: GatewrightError) -> None:
+        """Nobody asked, so nobody can be told but the lab's log; the next change tries again."""
+        self._stale = False
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
 
     def _look(self) -> None:
         changes = [pods.check_ready(pod) for pod in self._pods.values()]
         self._stale |= any(changes)
         unsettled = [pod for pod in self._pods.values() if not pod.settled]
         if self._stale:
-            self._publish()
+            try:
+                self._publish()
+            except GatewrightError as error:
+                self._log(error)
         now = time.monotonic()
         hopeless = bool(unsettled) and all(pod.failed or pod.phase == "Failed" for pod in unsettled)
         for waiting in [one for one in self._waiting if not unsettled or hopeless or one.until <= now]:
             self._waiting.remove(waiting)
-            waiting.answer({"unready": [self._why(pod) for pod in unsettled]})
-        for client in [client for client in self._clients.values() if now - client.since > _REQUEST_WITHIN]:
-            self._forget(client)
-
-    def _why(self, pod: RunningPod) -> Message:
-        reason = pod.failed or pod.status
-        closed = sorted(pod.tcp_ports - pod.accepted)
-        if not pod.failed and pod.status == "Running" and closed:
-            reason = f"does not accept connections on TCP {','.join(map(str, closed))}"
-        texts = []
-        for container in (*pod.plan.pod.spec.init_containers, *pod.plan.pod.spec.containers):
-            path = pods.log_path(self._directory, pod.plan.pod.namespace, pod.plan.pod.name, container.name)
-            texts += tail(path, 5).splitlines()
-        return {"pod": pod.key, "why": reason, "log": texts[-5:]}
+            waiting.answer({"unready": [views.why(self._directory, pod) for pod in unsettled]})
 
     def _reap(self) -> None:
         while True:
@@ -240,44 +234,7 @@ class Lab:
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = listener.accept()
-            connection.setblocking(False)
-            client = _Client(connection, time.monotonic())
-            self._clients[connection] = client
-            self._selector.register(connection, selectors.EVENT_READ, client)
-
-    def _forget(self, client: _Client) -> None:
-        if self._clients.pop(client.connection, None):
-            self._selector.unregister(client.connection)
-        client.connection.close()
-
-    def _hear(self, client: _Client) -> None:
-        try:
-            data = client.connection.recv(1 << 20)
-            client.heard += data
-            request = unpack(client.heard)
-        except BlockingIOError:
-            return
-        except (OSError, LabError):
-            self._forget(client)
-            return
-        if request is None:
-            if not data:
-                self._forget(client)
-            return
-        self._selector.unregister(client.connection)
-        del self._clients[client.connection]
-
-        def answer(message: Message) -> None:
-            with contextlib.suppress(OSError), client.connection as connection:
-                connection.settimeout(10)
-                connection.sendall(pack(message))
-
-        self._answer(request, answer)
-
-    def _answer(self, request: Message, answer: Callable[[Message], None]) -> None:
+    def _answer(self, request: Message, answer: Answer) -> None:
         try:
             if request.get("op") == "wait":
                 self._waiting.append(_Waiting(time.monotonic() + float(request["timeout"]), answer))
@@ -310,7 +267,7 @@ class Lab:
         for item in objects_from_json(request["objects"]):
             if item.key in self._objects:
                 keys.append(item.key)
-                scope = f' from {item.namespace} namespace' if item.namespace else ""
+                scope = f" from {item.namespace} namespace" if item.namespace else ""
                 name = resource_name(item).replace("/", ' "', 1) + '"'
                 lines.append(f"{name} deleted{scope}")
             else:
@@ -320,57 +277,17 @@ class Lab:
 
     def status(self, _: Message) -> Message:
         """Everything there is to see."""
+        backends, allocations = self._backends(), self._desired.allocations
         return {
             "network": self._enforcement.name,
             "enforces": self._enforcement.enforces,
             "nodeAddresses": _texts(NODE_ADDRESSES, self._plan.families),
             "outsideAddresses": _texts(OUTSIDE_ADDRESSES, self._plan.families),
             "podCIDRs": [str(network) for network in self._plan.pod_networks],
-            "pods": [self._pod_status(self._pods[key]) for key in sorted(self._pods)],
-            "services": [self._service_status(service) for service in self._desired.services],
+            "pods": [views.pod_status(self._pods[key]) for key in sorted(self._pods)],
+            "services": [views.service_status(one, allocations, backends) for one in self._desired.services],
             "policies": [f"{one.namespace}/{one.name}" for one in self._desired.policies],
             "warnings": list(self._desired.warnings),
-        }
-
-    def _pod_status(self, pod: RunningPod) -> Message:
-        spec = pod.plan.pod.spec
-        running = [pod.containers.get(one.name, {}) for one in spec.containers]
-        up = sum(1 for one in running if one.get("state") == "running") if pod.ready else 0
-        notes = [f"container {name}: {one['note']}" for name, one in pod.containers.items() if one.get("note")]
-        return {
-            "namespace": pod.plan.pod.namespace,
-            "name": pod.plan.pod.name,
-            "owner": pod.plan.owner,
-            "ready": f"{up}/{len(spec.containers)}",
-            "isReady": pod.ready,
-            "status": pod.status,
-            "restarts": pod.restarts,
-            "addresses": [str(address) for address in pod.addresses],
-            "runs": pods.runs(pod),
-            "notes": [*pod.notes, *notes],
-            "pid": pod.pid,
-            "labels": pod.plan.pod.labels,
-        }
-
-    def _service_status(self, service: Service) -> Message:
-        allocation = self._desired.allocations[f"{service.namespace}/{service.name}"]
-        return {
-            "namespace": service.namespace,
-            "name": service.name,
-            "type": service.spec.type,
-            "addresses": [str(address) for address in allocation.addresses],
-            "headless": services.is_headless(service),
-            "externalName": service.spec.external_name,
-            "ports": [
-                {
-                    "name": port.name,
-                    "port": port.port,
-                    "protocol": port.protocol,
-                    "nodePort": allocation.node_ports[index] if index < len(allocation.node_ports) else 0,
-                }
-                for index, port in enumerate(service.spec.ports)
-            ],
-            "backends": [f"{one.pod.namespace}/{one.pod.name}" for one in services.serving(service, self._backends())],
         }
 
     def locate(self, request: Message) -> Message:
@@ -432,20 +349,6 @@ def _same(left: Object, right: Object) -> bool:
 def _texts(addresses: Iterable[IPAddress], families: Iterable[int]) -> list[str]:
     wanted = set(families)
     return [str(address) for address in addresses if address.version in wanted]
-
-
-def _files(plan: PodPlan, addresses: Iterable[IPAddress]) -> dict[str, str]:
-    """The files that the kubelet writes into a pod."""
-    pod: Pod = plan.pod
-    search = f"{pod.namespace}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}"
-    name = f"{plan.hostname}.{pod.spec.subdomain}.{pod.namespace}.svc.{DOMAIN}\t" if pod.spec.subdomain else ""
-    own = "".join(f"{address}\t{name}{plan.hostname}\n" for address in addresses)
-    local = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    return {
-        "etc/resolv.conf": f"search {search}\nnameserver {DNS_ADDRESS}\noptions ndots:5\n",
-        "etc/hosts": local + own,
-        "etc/hostname": f"{plan.hostname}\n",
-    }
 
 
 def _write_zone(directory: Path, zone: Zone) -> None:

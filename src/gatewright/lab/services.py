@@ -1,7 +1,7 @@
-"""The lab's service proxy: which addresses Services have, which pods stand behind them, and the nftables program for it.
+"""The lab's service proxy: which addresses Services have, which pods stand behind them, and the nftables program.
 
-Pure. One table of its own, `gatewright_lab_services`, replaced whole in one transaction: a Service port is an element of
-a verdict map that jumps to the port's chain, which picks a backend at random and translates the destination. This is
+Pure. One table of its own, `gatewright_lab_services`, replaced whole in one transaction: a Service port is an element
+of a verdict map that jumps to the port's chain, which picks a backend at random and translates the destination. This is
 what kube-proxy's nftables mode does, so policies see what they see in a cluster: the backend pod and its target port.
 A port without ready backends is refused at once.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import IPAddress, IPNetwork, parse_address
+from gatewright.engine.ports import FIRST_PORT, LAST_PORT, Protocol
 from gatewright.engine.selectors import matches
 from gatewright.errors import Problem
 from gatewright.lab.addresses import DNS_ADDRESS, NODE_ADDRESSES, SERVICE_CIDRS, service_address
@@ -29,7 +30,7 @@ _MASQUERADE = 0x4000
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What a Service was given: its cluster addresses (none: headless or ExternalName) and a node port for each port."""
+    """What a Service was given: cluster addresses (none: headless or ExternalName), and a node port for each port."""
 
     addresses: tuple[IPAddress, ...] = ()
     node_ports: tuple[int, ...] = ()
@@ -65,12 +66,27 @@ def allocate(
             owners |= dict.fromkeys(filter(None, allocation.node_ports), key)
     result: dict[str, Allocation] = {}
     for service in wanted:
+        problems += _port_problems(service)
         try:
             addresses = _addresses(service, before.get(_key(service)), owners, networks)
             result[_key(service)] = Allocation(addresses, _node_ports(service, before.get(_key(service)), owners))
         except LabError as error:
             problems.append(Problem(str(service.origin or ""), f"Service {service.name}: {error}"))
     return result, problems
+
+
+def _port_problems(service: Service) -> Iterator[Problem]:
+    for index, port in enumerate(service.spec.ports):
+        where = f"Service {service.name}: spec.ports[{index}]"
+        if not FIRST_PORT <= port.port <= LAST_PORT:
+            rule = f"must be between {FIRST_PORT} and {LAST_PORT}, inclusive"
+            yield Problem(str(service.origin or ""), f"{where}.port: Invalid value: {port.port}: {rule}")
+        if isinstance(port.target_port, int) and not 0 <= port.target_port <= LAST_PORT:
+            rule = f"must be between {FIRST_PORT} and {LAST_PORT}, inclusive"
+            yield Problem(str(service.origin or ""), f"{where}.targetPort: Invalid value: {port.target_port}: {rule}")
+        if port.protocol not in tuple(Protocol):
+            rule = 'supported values: "SCTP", "TCP", "UDP"'
+            yield Problem(str(service.origin or ""), f'{where}.protocol: Unsupported value: "{port.protocol}": {rule}')
 
 
 def _key(service: Service) -> str:
@@ -118,9 +134,7 @@ def _versions(service: Service, networks: list[IPNetwork]) -> tuple[int, ...]:
     return tuple(version for version in named if version in every)[:1] or every[:1]
 
 
-def _node_ports(
-    service: Service, before: Allocation | None, owners: dict[IPAddress | int, str]
-) -> tuple[int, ...]:
+def _node_ports(service: Service, before: Allocation | None, owners: dict[IPAddress | int, str]) -> tuple[int, ...]:
     if service.spec.type not in ("NodePort", "LoadBalancer"):
         return tuple(0 for _ in service.spec.ports)
     old = before.node_ports if before and len(before.node_ports) == len(service.spec.ports) else ()
@@ -131,9 +145,7 @@ def _node_ports(
             where = f"spec.ports[{index}].nodePort: Invalid value: {number}"
             raise LabError(f"{where}: provided port is not in the valid range {_FIRST_NODE_PORT}-{_LAST_NODE_PORT}")
         if owners.setdefault(number, _key(service)) != _key(service):
-            raise LabError(
-                f"spec.ports[{index}].nodePort: Invalid value: {number}: provided port is already allocated"
-            )
+            raise LabError(f"spec.ports[{index}].nodePort: Invalid value: {number}: provided port is already allocated")
         result.append(number)
     return tuple(result)
 
@@ -166,7 +178,7 @@ def serving(service: Service, backends: Iterable[Backend]) -> tuple[Backend, ...
 def target_port(port: ServicePort, pod: Pod) -> int | None:
     """The port's number on this pod; None where the pod has no container port of that name and protocol."""
     target = port.target_port
-    if target is None or target == 0 or target == "":
+    if not target:
         return port.port
     if isinstance(target, int):
         return target
@@ -214,9 +226,7 @@ def program(
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _fronts(
-    service: Service, number: int, allocation: Allocation, backends: tuple[Backend, ...]
-) -> Iterator[_Front]:
+def _fronts(service: Service, number: int, allocation: Allocation, backends: tuple[Backend, ...]) -> Iterator[_Front]:
     ready = serving(service, backends)
     for index, port in enumerate(service.spec.ports):
         for address in allocation.addresses:
@@ -248,9 +258,7 @@ def _maps(version: int, fronts: list[_Front]) -> Iterator[str]:
     ]
     refused = [f"{one.protocol} . {one.node_port}" for one in fronts if one.node_port and not one.targets]
     pods = sorted({address for one in fronts for address, _ in one.targets})
-    yield from _collection(
-        f"map ports_v{version}", f"{kind} . inet_proto . inet_service : verdict", ports
-    )
+    yield from _collection(f"map ports_v{version}", f"{kind} . inet_proto . inet_service : verdict", ports)
     yield from _collection(f"map node_ports_v{version}", "inet_proto . inet_service : verdict", nodes)
     yield from _collection(f"set refused_v{version}", "inet_proto . inet_service", refused)
     yield from _collection(f"set hairpin_v{version}", f"{kind} . {kind}", [f"{one} . {one}" for one in pods])
@@ -286,8 +294,8 @@ def _chain(front: _Front) -> Iterator[str]:
 def _base_chains(versions: tuple[int, ...]) -> Iterator[str]:
     """The hooks."""
     words = {4: "ip", 6: "ip6"}
-    nodes = {address.version: address for address in NODE_ADDRESSES}
-    ranges = {network.version: network for network in SERVICE_CIDRS}
+    nodes: dict[int, IPAddress] = {address.version: address for address in NODE_ADDRESSES}
+    ranges: dict[int, IPNetwork] = {network.version: network for network in SERVICE_CIDRS}
     yield "  chain services {"
     for version in versions:
         word = words[version]
@@ -308,16 +316,16 @@ def _base_chains(versions: tuple[int, ...]) -> Iterator[str]:
         word = words[version]
         node = nodes[version]
         yield f"    ct status dnat {word} saddr . {word} daddr @hairpin_v{version} snat {word} to {node}"
-        family = "ipv4" if version == 4 else "ipv6"
-        yield f"    meta nfproto {family} ct mark and {_MASQUERADE:#x} != 0 snat {word} to {node}"
+        kind = f"ipv{version}"
+        yield f"    meta nfproto {kind} ct mark and {_MASQUERADE:#x} != 0 snat {word} to {node}"
     yield "  }"
     for hook in ("prerouting", "output"):
         yield f"  chain no_backends_{hook} {{"
         yield f"    type filter hook {hook} priority -90; policy accept;"
         for version in versions:
             word = words[version]
-            node = f"{word} daddr {nodes[version]} meta l4proto . th dport @refused_v{version}"
-            for where in (f"{word} daddr {ranges[version]}", node):
+            refused = f"{word} daddr {nodes[version]} meta l4proto . th dport @refused_v{version}"
+            for where in (f"{word} daddr {ranges[version]}", refused):
                 yield f"    {where} meta l4proto tcp reject with tcp reset"
                 yield f"    {where} reject"
         yield "  }"

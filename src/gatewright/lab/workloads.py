@@ -1,6 +1,6 @@
 """From workload objects to pods: what a cluster's controllers would create, with names that do not change between runs.
 
-Pure. Names look as a cluster's (`web-5d8c7b6f4-x2x9z`, `db-0`), but are derived from content, so that the same manifests
+Pure. Names look as a cluster's (`web-5d8c7b6f4-x2x9z`, `db-0`), but come from content, so that the same manifests
 give the same pods and a changed template gives new ones, as a rollout does.
 """
 

@@ -30,8 +30,8 @@ OPEN, REFUSED, REJECTED, DROPPED, UNKNOWN, ERROR = "open", "refused", "rejected"
 IN_FLIGHT = 400
 """Connections that are tried at the same time; each is one descriptor."""
 _RESEND = 0.2
-_QUERY = bytes.fromhex("47570100000100000000000000000200010000")[:12] + b"\x00\x00\x02\x00\x01"
-"""What is sent over UDP: a DNS query for the root's name servers, which a name server answers like any other listener."""
+_QUERY = bytes.fromhex("4757 0100 0001 0000 0000 0000 00 0002 0001")
+"""What is sent over UDP: a DNS query for the root's name servers, so that a name server answers too."""
 _PROHIBITED = (errno.EHOSTUNREACH, errno.EACCES, errno.EPERM)
 
 

@@ -17,7 +17,7 @@ from gatewright.lab.services import target_port
 from gatewright.objects.core import Pod, Service
 from gatewright.objects.meta import Object
 from gatewright.probe import connect
-from gatewright.probe.matrix import OUTSIDE, Port, Row, Selection, ServiceFront, measured, plan, requests
+from gatewright.probe.matrix import OUTSIDE, Cluster, Port, Row, Selection, ServiceFront, measured, plan, requests
 
 SYSTEM_NAMESPACE = "kube-system"
 _ATTEMPTS = 2
@@ -57,9 +57,10 @@ def probe(name: str, question: Question) -> tuple[tuple[Row, ...], Mapping[str, 
         addresses=question.addresses,
         services=question.services,
     )
-    outside = [parse_address(text) for text in state["outsideAddresses"]]
-    answering = {f"{pod['namespace']}/{pod['name']}" for pod in state["pods"] if pod["runs"] in _ANSWERING}
-    connections = plan(compiled, outside, fronts(objects, state), answering, selection)
+    outside = tuple(parse_address(text) for text in state["outsideAddresses"])
+    answering = frozenset(f"{pod['namespace']}/{pod['name']}" for pod in state["pods"] if pod["runs"] in _ANSWERING)
+    cluster = Cluster(compiled, outside, fronts(objects, state), answering)
+    connections = plan(cluster, selection)
     asked = {"timeout": question.timeout, "attempts": _ATTEMPTS, "targets": requests(connections, pids)}
     answer = client.on_node(name, connect.measure, json.dumps(asked).encode())
     return measured(connections, json.loads(answer)), state
@@ -91,6 +92,8 @@ def fronts(objects: Iterable[Object], state: Mapping[str, Any]) -> tuple[Service
                 address = parse_address(text)
                 found.append(ServiceFront(name, address, protocol, port.port, backends))
                 if shown["nodePort"]:
-                    node = next(one for one in map(parse_address, state["nodeAddresses"]) if one.version == address.version)
+                    node = next(
+                        one for one in map(parse_address, state["nodeAddresses"]) if one.version == address.version
+                    )
                     found.append(ServiceFront(f"{name} (node port)", node, protocol, shown["nodePort"], backends, True))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""The measured matrix: which connections to try, what the engine says of each, what the packets said, where they differ.
+"""The measured matrix: which connections to try, what the engine says of each, what packets said, where they differ.
 
 `plan` is pure: it chooses the connections and predicts them. `measured` adds what the measuring process found. A
 connection that was refused got through, so it counts as reached: policies never refuse, they drop.
@@ -7,11 +7,12 @@ connection that was refused got through, so it counts as reached: policies never
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from gatewright.engine.addresses import IPAddress, parse_address
+from gatewright.engine.addresses import IPAddress
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Direction, Endpoint, RuleOrigin
 from gatewright.engine.ports import Protocol
@@ -88,7 +89,7 @@ class ServiceFront:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What to try. Sources and destinations are pod keys (and `outside`); `ports` are tried besides the declared ones."""
+    """What to try. Sources and destinations are pod keys (and `outside`); `ports` come besides the declared ones."""
 
     sources: Collection[str]
     destinations: Collection[str]
@@ -98,84 +99,93 @@ class Selection:
     services: bool = True
 
 
-def plan(
-    compiled: Compiled,
-    outside: Sequence[IPAddress],
-    fronts: Iterable[ServiceFront],
-    answering: Collection[str],
-    selection: Selection,
-) -> tuple[Connection, ...]:
-    """Every connection of the selection, in order of destination kind, source and destination.
+@dataclass(frozen=True)
+class Cluster:
+    """What is probed: the compiled policies, the addresses of the outside host, the Services as they are dialled.
 
     `answering` are the pods whose UDP listeners are known to answer.
     """
-    by_key = {endpoint.path: endpoint for endpoint in compiled.endpoints}
+
+    compiled: Compiled
+    outside: tuple[IPAddress, ...] = ()
+    fronts: tuple[ServiceFront, ...] = ()
+    answering: frozenset[str] = frozenset()
+
+    def party(self, name: str, family: int) -> Endpoint | IPAddress | None:
+        """A pod, or the outside host's address of a family."""
+        if name == OUTSIDE:
+            return next((one for one in self.outside if one.version == family), None)
+        return self._pods.get(name)
+
+    @cached_property
+    def _pods(self) -> dict[str, Endpoint]:
+        return {endpoint.path: endpoint for endpoint in self.compiled.endpoints}
+
+
+def plan(cluster: Cluster, selection: Selection) -> tuple[Connection, ...]:
+    """Every connection of the selection: by source, first to pods, then to Services."""
     found: list[Connection] = []
     for source in sorted(selection.sources, key=lambda one: (one == OUTSIDE, one)):
         for family in selection.families:
-            party = by_key.get(source) or next((one for one in outside if one.version == family), None)
-            if party is None:
-                continue
             if selection.addresses:
-                found += _to_pods(compiled, source, party, by_key, family, answering, selection)
+                found += _to_pods(cluster, selection, source, family)
             if selection.services:
-                found += _to_services(compiled, source, party, by_key, family, fronts, answering, selection)
+                found += _to_services(cluster, selection, source, family)
     return tuple(found)
 
 
-def _to_pods(
-    compiled: Compiled,
-    source: str,
-    party: Endpoint | IPAddress,
-    by_key: Mapping[str, Endpoint],
-    family: int,
-    answering: Collection[str],
-    selection: Selection,
-) -> Iterator[Connection]:
+def _to_pods(cluster: Cluster, selection: Selection, source: str, family: int) -> Iterator[Connection]:
+    party = cluster.party(source, family)
     for destination in sorted(selection.destinations):
-        endpoint = by_key.get(destination)
-        address = endpoint.address(family) if endpoint else None
-        if endpoint is None or address is None or destination == source:
+        endpoint = cluster.party(destination, family)
+        address = endpoint.address(family) if isinstance(endpoint, Endpoint) else None
+        if party is None or not isinstance(endpoint, Endpoint) or address is None or destination == source:
             continue
         ports = dict.fromkeys((*endpoint.ports, *selection.ports))
         for protocol, port in sorted(one for one in ports if one[0] is not Protocol.SCTP):
-            answer = verdict(compiled, party, endpoint, protocol, port, family)
+            answer = verdict(cluster.compiled, party, endpoint, protocol, port, family)
             yield Connection(
-                source, destination, str(address), protocol, port, answer.outcome, deciders(answer),
-                destination in answering,
-            )  # fmt: skip
+                source=source,
+                destination=destination,
+                address=str(address),
+                protocol=protocol,
+                port=port,
+                predicted=answer.outcome,
+                policies=deciders(answer),
+                answers=destination in cluster.answering,
+            )
 
 
-def _to_services(
-    compiled: Compiled,
-    source: str,
-    party: Endpoint | IPAddress,
-    by_key: Mapping[str, Endpoint],
-    family: int,
-    fronts: Iterable[ServiceFront],
-    answering: Collection[str],
-    selection: Selection,
-) -> Iterator[Connection]:
-    for front in fronts:
-        keys = [key for key, _ in front.backends]
-        wanted = keys and set(keys) <= set(selection.destinations) and source not in keys
-        if not wanted or front.address.version != family or (front.outside_only and source != OUTSIDE):
+def _to_services(cluster: Cluster, selection: Selection, source: str, family: int) -> Iterator[Connection]:
+    party = cluster.party(source, family)
+    for front in cluster.fronts:
+        keys = {key for key, _ in front.backends}
+        wanted = keys and keys <= set(selection.destinations) and source not in keys
+        fits = front.address.version == family and front.protocol is not Protocol.SCTP
+        if party is None or not wanted or not fits or (front.outside_only and source != OUTSIDE):
             continue
-        if front.protocol is Protocol.SCTP:
-            continue
-        answers = [verdict(compiled, party, by_key[key], front.protocol, port, family) for key, port in front.backends]
+        backends = [(cluster.party(key, family), port) for key, port in front.backends]
+        answers = [
+            verdict(cluster.compiled, party, backend, front.protocol, port, family)
+            for backend, port in backends
+            if backend is not None
+        ]
         outcomes = {answer.outcome for answer in answers}
-        predicted = outcomes.pop() if len(outcomes) == 1 else Outcome.DEPENDS
-        names = tuple(dict.fromkeys(name for answer in answers for name in deciders(answer)))
         yield Connection(
-            source, front.name, str(front.address), front.protocol, front.port, predicted, names,
-            set(keys) <= set(answering),
-        )  # fmt: skip
+            source=source,
+            destination=front.name,
+            address=str(front.address),
+            protocol=front.protocol,
+            port=front.port,
+            predicted=outcomes.pop() if len(outcomes) == 1 else Outcome.DEPENDS,
+            policies=tuple(dict.fromkeys(name for answer in answers for name in deciders(answer))),
+            answers=keys <= cluster.answering,
+        )
 
 
 def deciders(answer: Verdict) -> tuple[str, ...]:
     """The policies that decide: the rules that allow, or those that isolate a side that denies."""
-    sides = (answer.egress, answer.ingress)
+    sides: tuple[Side, ...] = (answer.egress, answer.ingress)
     if answer.outcome is Outcome.DENIED:
         sides = tuple(side for side in sides if side.outcome is Outcome.DENIED)
     return tuple(dict.fromkeys(name for side in sides for name in _named(side)))
@@ -224,8 +234,3 @@ def parse_port(text: str) -> Port:
     if kind is Protocol.SCTP:
         raise ValueError(f'"{text}": SCTP cannot be measured; TCP and UDP can')
     return kind, port
-
-
-def address_of(text: str) -> IPAddress:
-    """An address from its text."""
-    return parse_address(text)

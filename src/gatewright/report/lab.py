@@ -37,8 +37,7 @@ def status_text(name: str, state: Json, namespace: str | None = None) -> str:
     policies = [one for one in state["policies"] if namespace in (None, one.partition("/")[0])]
     parts = [
         f"Lab {name}: {enforcement_line(state)}",
-        f"Node lab {', '.join(state['nodeAddresses'])}; outside {', '.join(state['outsideAddresses'])};"
-        f" pods {', '.join(state['podCIDRs'])}",
+        _addresses_line(state),
         "",
         table([_POD_HEADING, *(_pod_row(one) for one in wanted)]),
         "",
@@ -50,6 +49,11 @@ def status_text(name: str, state: Json, namespace: str | None = None) -> str:
     if said := [*state["warnings"], *notes]:
         parts += ["", *(f"Note: {line}" for line in said)]
     return "\n".join(parts)
+
+
+def _addresses_line(state: Json) -> str:
+    node, outside = ", ".join(state["nodeAddresses"]), ", ".join(state["outsideAddresses"])
+    return f"Node lab {node}; outside {outside}; pods {', '.join(state['podCIDRs'])}"
 
 
 _POD_HEADING = ("NAMESPACE", "POD", "READY", "STATUS", "RESTARTS", "IP", "RUNS")

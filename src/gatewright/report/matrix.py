@@ -34,24 +34,10 @@ class MatrixRow:
 
 def as_table(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
     """A table with the differences first and marked, and a line that sums up."""
-    lines = [("", "FROM", "TO", "PORT", "PREDICTED", "MEASURED", "POLICY")]
-    for row in rows:
-        lines.append(
-            (
-                _mark(row, enforces),
-                row.source,
-                row.destination,
-                row.port,
-                row.predicted,
-                _measured(row),
-                _policies(row, enforces),
-            )
-        )
-    if all(not line[0] for line in lines):
-        lines = [("", *line[1:]) for line in lines]
-        body = table([line[1:] for line in lines])
-    else:
-        body = table(lines)
+    heading = ("", "FROM", "TO", "PORT", "PREDICTED", "MEASURED", "POLICY")
+    lines = [heading, *(_line(row, enforces) for row in rows)]
+    marked = any(line[0] for line in lines)
+    body = table(lines if marked else [line[1:] for line in lines])
     return f"{body}\n\n{summary(rows, enforces=enforces)}" if rows else summary(rows, enforces=enforces)
 
 
@@ -84,10 +70,10 @@ def as_junit(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
     """One test case a connection, failed where prediction and packet differ, skipped where packets cannot tell."""
     failures = sum(row.agrees is False for row in rows)
     skipped = sum(row.agrees is None for row in rows)
+    counts = f'tests="{len(rows)}" failures="{failures}" errors="0" skipped="{skipped}"'
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<testsuite name="gatewright lab probe" tests="{len(rows)}" failures="{failures}" errors="0"'
-        f' skipped="{skipped}">',
+        f'<testsuite name="gatewright lab probe" {counts}>',
     ]
     for row in rows:
         name = quoteattr(f"{row.source} => {row.destination} : {row.port}")
@@ -95,6 +81,11 @@ def as_junit(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
         inner = f"<failure message={said}/>" if row.agrees is False else "<skipped/>" if row.agrees is None else ""
         lines.append(f"  <testcase classname={quoteattr(row.source)} name={name}>{inner}</testcase>")
     return "\n".join([*lines, "</testsuite>"])
+
+
+def _line(row: MatrixRow, enforces: bool) -> tuple[str, ...]:
+    names = (row.source, row.destination, row.port)
+    return (_mark(row, enforces), *names, row.predicted, _measured(row), _policies(row, enforces))
 
 
 def _mark(row: MatrixRow, enforces: bool) -> str:

@@ -1,0 +1,133 @@
+"""A lab leaves nothing behind, however it ends, and starts only once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.packets.labs import Lab, lab_of
+from tests.packets.test_lab import CLUSTER, ISOLATE
+
+pytestmark = [pytest.mark.packets, pytest.mark.timeout(120)]
+
+
+def _lines(*words: str) -> set[str]:
+    return set(subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines())
+
+
+def _namespaces() -> dict[str, set[int]]:
+    """Namespace (`net:[...]`) to the processes in it."""
+    found: dict[str, set[int]] = {}
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            for kind in ("net", "mnt", "pid", "user", "uts", "ipc"):
+                try:
+                    found.setdefault(os.readlink(process / "ns" / kind), set()).add(int(process.name))
+                except OSError:
+                    continue
+    return found
+
+
+def _machine() -> dict[str, set[str]]:
+    """What a lab could have changed in the machine's own namespaces."""
+    return {
+        "links": _lines("ip", "-o", "link", "show"),
+        "named namespaces": _lines("ip", "netns", "list"),
+        "tables": _lines("nft", "list", "tables"),
+        "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
+    }
+
+
+def _gone(processes: set[int], within: float = 5) -> bool:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if not any(Path(f"/proc/{pid}").exists() for pid in processes):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _own_namespaces(lab: Lab) -> dict[str, set[int]]:
+    """The namespaces that only this lab's processes are in: those below its first process."""
+    family = {lab.pid}
+    parents = {}
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    while grown := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= grown
+    return {name: pids for name, pids in _namespaces().items() if pids <= family}
+
+
+@pytest.mark.parametrize("user", ["root", "user"])
+def test_down_leaves_nothing(user: str) -> None:
+    with lab_of(user) as lab:
+        before = _machine()
+        lab.up(CLUSTER + ISOLATE)
+        assert _machine() == before, "the machine's own namespaces were touched while the lab was up"
+        inside = _own_namespaces(lab)
+        assert len([name for name in inside if name.startswith("net:")]) >= 5, "a namespace for each pod and the node"
+        lab.run("down")
+        assert _gone(set().union(*inside.values()))
+        assert not set(inside) & set(_namespaces())
+        assert not lab.directory.exists()
+        assert _machine() == before
+        assert "is not up" in lab.run("down")
+
+
+@pytest.mark.parametrize("user", ["root", "user"])
+def test_a_killed_lab_leaves_nothing_and_starts_again(user: str) -> None:
+    with lab_of(user) as lab:
+        before = _machine()
+        lab.up(CLUSTER)
+        inside = _own_namespaces(lab)
+        os.kill(lab.pid, signal.SIGKILL)
+        assert _gone(set().union(*inside.values()))
+        assert not set(inside) & set(_namespaces())
+        assert _machine() == before
+        assert "was killed" in lab.error("status")
+        assert "killed" in lab.run("list")
+        assert "is up" in lab.up(CLUSTER)
+        assert lab.reaches("client", "http://server:8000/")
+
+
+def test_a_second_up_is_refused_and_harms_nothing() -> None:
+    with lab_of("root") as lab:
+        lab.up(CLUSTER)
+        pid = lab.pid
+        assert "is up already" in lab.error("up", "-f", str(lab.file(CLUSTER)))
+        assert lab.pid == pid
+        assert lab.reaches("client", "http://server:8000/")
+
+
+def test_of_two_at_the_same_time_one_wins() -> None:
+    with lab_of("root") as lab:
+        words = [*lab.words, "lab", "up", "-f", str(lab.file(CLUSTER))]
+        environment = lab.environment | {"GATEWRIGHT_LAB": lab.name}
+        racers = [subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+        errors = [racer.communicate(timeout=60)[1] for racer in racers]
+        codes = sorted(racer.returncode for racer in racers)
+        assert codes == [0, 2, 2], errors
+        assert all("up already" in error or "another process" in error for error in errors if error)
+        assert lab.reaches("client", "http://server:8000/")
+
+
+def test_a_lab_that_cannot_start_leaves_nothing() -> None:
+    with lab_of("root") as lab:
+        error = lab.error("up", "-f", str(lab.file(CLUSTER.replace("{name: client,", "{name: client, namespace: x,"))))
+        assert "namespace" in error
+        assert not lab.directory.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "A", "x" * 41])
+def test_a_name_cannot_leave_the_directory(name: str) -> None:
+    with lab_of("root") as lab:
+        assert "lab name" in lab.error("down", "--name", name)
