@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from gatewright.kernel.table import Chain, Program, Set
 from gatewright.kernel.text import map_elements, rule_text, set_elements, set_type, whole
 
+SMALL = 1000
+"""Changed elements below which a difference is never worth replacing the table."""
+
 
 def delta(old: Program, new: Program) -> str:
     """The transaction from one program to another; empty when they are equal."""
     if old == new:
         return ""
-    if _frame(old) != _frame(new) or _kinds_changed(old, new) or _changed_elements(old, new) > new.element_count:
+    if _frame(old) != _frame(new) or _kinds_changed(old, new):
+        return whole(new)
+    if _changed_elements(old, new) > max(SMALL, new.element_count):
         return whole(new)
     table = f"inet {new.table}"
     return "".join(f"{line}\n" for line in _lines(old, new, table))

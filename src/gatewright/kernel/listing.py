@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -38,7 +38,6 @@ from gatewright.kernel.text import NEIGHBOUR_DISCOVERY_TYPES
 
 Json = dict[str, Any]
 """An object of nft's JSON; read, compared, never kept."""
-_Part = TypeVar("_Part", Set, VerdictMap, Chain)
 _BITS = {Field.IPV4: 32, Field.IPV6: 128}
 _ADDRESSES = {"ip": Field.IPV4, "ip6": Field.IPV6}
 _SET_KEYS = frozenset({"family", "name", "table", "type", "handle", "flags", "elem"})
@@ -97,11 +96,7 @@ def parse(table: str, objects: Iterable[Json]) -> Program:
                 strangers.append(_words({kind: body}))
     chains = [_chain(body, rules[body["name"]]) for body in bodies]
     chains += [Chain("", (Rule(None, Foreign(words)),)) for words in strangers]
-    return Program(table, _by_name(sets), _by_name(maps), _by_name(chains))
-
-
-def _by_name(parts: list[_Part]) -> tuple[_Part, ...]:
-    return tuple(sorted(parts, key=lambda part: part.name))
+    return Program.of(table, sets, maps, chains)
 
 
 def _words(value: object) -> str:

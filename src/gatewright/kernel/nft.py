@@ -62,7 +62,7 @@ class Library:
 
     def execute(self, text: str, mode: Mode) -> Outcome:
         """Runs the text in the network namespace of the calling thread."""
-        library = _library()
+        library = load_library()
         if library is None:
             raise NftMissing
         context = library.nft_ctx_new(0)
@@ -135,7 +135,7 @@ class Nft:
 
 def default_backend() -> Backend:
     """The library where it can be loaded, else the command. Raises NftMissing when neither is there."""
-    if _library() is not None:
+    if load_library() is not None:
         return Library()
     if shutil.which(COMMAND):
         return Command()
@@ -173,7 +173,8 @@ def _as_file(text: str) -> Iterator[bytes]:
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def load_library() -> ctypes.CDLL | None:
+    """Libnftables with the types of its functions, None where it is not installed."""
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError:

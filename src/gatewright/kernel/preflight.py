@@ -39,7 +39,7 @@ class BridgeNotFiltered(KernelError):
     """Packets between pods on one bridge bypass the packet filter."""
 
 
-def preflight(nft: Nft | None = None, *, bridge: bool = False, switches: Path = BRIDGE_SWITCHES) -> list[KernelError]:
+def preflight(nft: Nft | None = None, *, bridge: bool = False) -> list[KernelError]:
     """What is missing in the calling thread's network namespace, empty when nothing is.
 
     `bridge`: the node's pods hang on a bridge rather than on routed links of their own.
@@ -61,7 +61,7 @@ def preflight(nft: Nft | None = None, *, bridge: bool = False, switches: Path = 
             )
         )
     if bridge:
-        missing += [BridgeNotFiltered(problem) for problem in _bridge_problems(switches)]
+        missing += bridge_problems()
     return missing
 
 
@@ -81,16 +81,16 @@ def everything(table: str = "gatewright_preflight") -> Program:
         for family in (4, 6)
     )
     chains = (*frame(Options()), Chain("class", (*uses, Rule(OtherProtocols(), ACCEPT))))
-    return Program(table, sets, maps, chains)
+    return Program.of(table, sets, maps, chains)
 
 
-def _bridge_problems(switches: Path) -> list[str]:
+def bridge_problems(switches: Path = BRIDGE_SWITCHES) -> list[KernelError]:
+    """What keeps packets between pods on one bridge away from the packet filter."""
+    bypass = "packets between pods on one bridge bypass the packet filter"
     if not switches.is_dir():
-        return [
-            f"packets between pods on one bridge bypass the packet filter: load br_netfilter ({switches} is missing)"
-        ]
+        return [BridgeNotFiltered(f"{bypass}: load br_netfilter ({switches} is missing)")]
     return [
-        f"IPv{family} packets between pods on one bridge bypass the packet filter: set net.bridge.{name} to 1"
+        BridgeNotFiltered(f"IPv{family} {bypass}: set net.bridge.{name} to 1")
         for family, name in BRIDGE_SWITCH.items()
         if (switches / name).read_text().strip() != "1"
     ]

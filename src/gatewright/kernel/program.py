@@ -106,12 +106,7 @@ def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Opti
             sets += class_sets
             chains += class_chains
         maps += _maps(direction, classes)
-    return Program(
-        options.table,
-        tuple(sorted(sets, key=lambda part: part.name)),
-        tuple(sorted(maps, key=lambda part: part.name)),
-        tuple(sorted(chains, key=lambda part: part.name)),
-    )
+    return Program.of(options.table, sets, maps, chains)
 
 
 def frame(options: Options) -> Iterator[Chain]:

@@ -8,7 +8,9 @@ policies, text or the kernel.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 Element = tuple[int, ...]
 """One number a field; in an interval set two, (first, last), both included."""
@@ -148,6 +150,9 @@ class Chain:
     hook: str = ""
 
 
+_Part = TypeVar("_Part", Set, VerdictMap, Chain)
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """One private `inet` table. Sets, maps and chains are each sorted by name."""
@@ -157,8 +162,17 @@ class Program:
     maps: tuple[VerdictMap, ...]
     chains: tuple[Chain, ...]
 
+    @classmethod
+    def of(cls, table: str, sets: Iterable[Set], maps: Iterable[VerdictMap], chains: Iterable[Chain]) -> Program:
+        """The program of these parts, in order."""
+        return cls(table, _by_name(sets), _by_name(maps), _by_name(chains))
+
     @property
     def element_count(self) -> int:
         """How many elements all sets and maps hold together; what loading costs."""
         sets = sum(len(part.elements) for part in self.sets)
         return sets + sum(len(part.elements) for part in self.maps)
+
+
+def _by_name(parts: Iterable[_Part]) -> tuple[_Part, ...]:
+    return tuple(sorted(parts, key=lambda part: part.name))

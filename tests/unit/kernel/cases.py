@@ -218,7 +218,9 @@ _ports = st.sampled_from(PORTS)
 _spans = st.one_of(
     st.builds(lambda a, b: (min(a, b), max(a, b)), _ports, _ports), st.just(EVERY_PORT[0]), _ports.map(lambda n: (n, n))
 )
-_one_protocol = st.builds(lambda p, spans: PortSet.of(p, *spans), st.sampled_from(Protocol), st.lists(_spans, max_size=3))
+_one_protocol = st.builds(
+    lambda p, spans: PortSet.of(p, *spans), st.sampled_from(Protocol), st.lists(_spans, max_size=3)
+)
 port_sets = st.one_of(
     st.just(ALL_TRAFFIC),
     st.builds(lambda a, b: a | b, _one_protocol, _one_protocol),
@@ -227,7 +229,7 @@ port_sets = st.one_of(
 address_sets = st.one_of(
     st.just(NO_ADDRESSES),
     st.builds(
-        lambda block, excepts: AddressSet.of_block(block, excepts),
+        AddressSet.of_block,
         st.sampled_from(BLOCKS),
         st.lists(st.sampled_from(BLOCKS), max_size=2),
     ),

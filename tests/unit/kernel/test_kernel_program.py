@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import itertools
 
 from hypothesis import given
@@ -31,7 +32,7 @@ def map_entries(program: Program, name: str) -> dict[int, str]:
 @given(cases.worlds(COUNT), st.lists(st.sampled_from(tuple(cases.traffics())), min_size=1, max_size=5))
 def test_the_program_decides_as_the_rules_do(where: World, asked: list[cases.Traffic]) -> None:
     program = node_program(where, range(COUNT))
-    outside = tuple(cases.ipaddress.ip_address(text) for text in ("192.0.2.9", "203.0.113.1", "2001:db8::1"))
+    outside = tuple(ipaddress.ip_address(text) for text in ("192.0.2.9", "203.0.113.1", "2001:db8::1"))
     addresses = [address for endpoint in where.endpoints for address in endpoint.addresses]
     for source, destination in itertools.permutations((*addresses, *outside, *cases.NODE), 2):
         if source.version != destination.version:

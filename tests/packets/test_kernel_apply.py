@@ -1,0 +1,171 @@
+"""What the kernel is given is what it holds: whole programs, differences, drift, refusals, and both ways to run nft."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from gatewright.engine.model import Direction
+from gatewright.kernel.apply import apply, generation, read_back, remove
+from gatewright.kernel.delta import delta
+from gatewright.kernel.errors import NftRefused
+from gatewright.kernel.nft import Library, Nft
+from gatewright.kernel.preflight import everything, preflight
+from gatewright.kernel.program import Options, node_program
+from gatewright.kernel.table import Program
+from gatewright.kernel.text import whole
+from tests.packets.netns import Namespace
+from tests.unit.kernel import cases
+from tests.unit.kernel.cases import World, accept, isolated, tcp, world
+
+pytestmark = pytest.mark.packets
+IN = Direction.INGRESS
+FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+def program_of(*ports: int, pods: int = 3) -> Program:
+    """A node whose first pod accepts these TCP ports from the second."""
+    return node_program(world(pods, ingress={0: isolated(IN, accept(tcp(*ports), pods=(1,)))}), range(pods))
+
+
+@FEW
+@given(cases.worlds())
+def test_every_program_reads_back_as_it_was_applied(empty: Namespace, where: World) -> None:
+    program = node_program(where, range(4))
+
+    def work() -> Program | None:
+        nft = Nft(Library())
+        apply(nft, program)
+        return read_back(nft)
+
+    assert empty.run(work) == program
+
+
+@FEW
+@given(cases.worlds(), cases.worlds())
+def test_a_difference_leaves_exactly_the_new_program(empty: Namespace, first: World, second: World) -> None:
+    old, new = node_program(first, range(4)), node_program(second, range(3))
+
+    def work() -> Program | None:
+        nft = Nft(Library())
+        nft.run(whole(old))
+        change = delta(old, new)
+        if change:
+            nft.run(change)
+        return read_back(nft)
+
+    assert empty.run(work) == new
+
+
+def test_both_back_ends_apply_and_read_back(empty: Namespace, nft: Nft) -> None:
+    program = everything()
+
+    def work() -> list[Program | None]:
+        apply(nft, program)
+        found = [read_back(nft, program.table)]
+        remove(nft, program.table)
+        return [*found, read_back(nft, program.table)]
+
+    assert empty.run(work) == [program, None]
+
+
+def test_a_small_change_is_a_few_lines() -> None:
+    many = range(1, 400, 2)
+    assert delta(program_of(*many), program_of(*many, 8080)).splitlines() == [
+        "add element inet gatewright ingress/default/policy/ports4 { 10.77.0.2 . 6 . 8080 }",
+        "add element inet gatewright ingress/default/policy/ports6 { fd77::2 . 6 . 8080 }",
+    ]
+    assert delta(program_of(80), program_of(80)) == ""
+
+
+def test_nothing_is_sent_when_nothing_changed(empty: Namespace) -> None:
+    def work() -> int:
+        last = apply(Nft(), program_of(80))
+        apply(Nft(), program_of(80), last)
+        return generation() - (last.generation or 0)
+
+    assert empty.run(work) == 0
+
+
+def test_drift_is_seen_and_repaired(empty: Namespace, nft: Nft) -> None:
+    drifts = (
+        "flush ruleset",
+        "flush chain inet gatewright police",
+        "insert rule inet gatewright forward accept",
+        "add rule inet gatewright forward counter",
+        "add element inet gatewright ingress/default/policy/ports4 { 10.77.0.3 . 6 . 80 }",
+        "delete element inet gatewright ingress4 { 10.77.0.1 }",
+        "add chain inet gatewright forward { policy drop; }",
+        "add counter inet gatewright stranger",
+        "add set inet gatewright stranger { type mark; }",
+    )
+
+    def work() -> list[str]:
+        unseen = []
+        for drift in drifts:
+            last = apply(nft, program_of(80))
+            nft.run(drift)
+            if read_back(nft) == program_of(80):
+                unseen.append(f"not seen: {drift}")
+            apply(nft, program_of(80, 81), last)
+            if read_back(nft) != program_of(80, 81):
+                unseen.append(f"not repaired: {drift}")
+        return unseen
+
+    assert empty.run(work) == []
+
+
+def test_a_refused_change_changes_nothing_and_names_the_line(empty: Namespace, nft: Nft) -> None:
+    def work() -> tuple[str, Program | None]:
+        apply(nft, program_of(80))
+        with pytest.raises(NftRefused) as refused:
+            nft.run("delete table inet gatewright\nadd rule inet nowhere forward accept\n")
+        return str(refused.value), read_back(nft)
+
+    message, held = empty.run(work)
+    assert held == program_of(80)
+    assert "`add rule inet nowhere forward accept`: " in message
+    assert "No such file or directory" in message
+    assert "\n" not in message
+
+
+def test_our_table_is_the_only_one_touched(empty: Namespace, nft: Nft) -> None:
+    def work() -> bool:
+        nft.run("add table inet other\nadd chain inet other keep\n")
+        apply(nft, program_of(80))
+        remove(nft)
+        remove(nft)
+        return nft.list_table("other") is not None
+
+    assert empty.run(work)
+
+
+def test_another_table_name_stands_beside(empty: Namespace, nft: Nft) -> None:
+    options = Options(table="second", revoked_mask=0x2000)
+    program = node_program(world(1, ingress={0: isolated(IN)}), [0], options=options)
+
+    def work() -> list[Program | None]:
+        apply(nft, program_of(80))
+        apply(nft, program)
+        return [read_back(nft), read_back(nft, "second")]
+
+    assert empty.run(work) == [program_of(80), program]
+
+
+def test_a_large_program_is_applied_and_read_back(empty: Namespace) -> None:
+    ports = tuple(range(1, 40000, 2))
+    program = program_of(*ports)
+    assert program.element_count > 40000
+
+    def work() -> Program | None:
+        apply(Nft(), program)
+        return read_back(Nft())
+
+    assert empty.run(work) == program
+
+
+def test_a_fit_kernel_lacks_nothing_and_the_check_leaves_nothing(empty: Namespace, nft: Nft) -> None:
+    def work() -> tuple[list[str], object]:
+        return [str(error) for error in preflight(nft)], nft.list_table(everything().table)
+
+    assert empty.run(work) == ([], None)
