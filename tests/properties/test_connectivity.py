@@ -10,7 +10,7 @@ from gatewright.engine.addresses import AddressSet
 from gatewright.engine.connectivity import Access, connections, families_in_use
 from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import NO_TRAFFIC, Protocol
-from gatewright.engine.verdict import Outcome, Party, Reason, verdict
+from gatewright.engine.verdict import DomainName, Outcome, Party, Reason, verdict
 from tests.strategies import Cluster, clusters, telling_ports
 from tests.subjects import Engine
 
@@ -41,9 +41,11 @@ def table(engine: Engine, outside: list[str]) -> dict[Place, Access]:
     return found
 
 
-def names(party: Endpoint | AddressSet, outside: list[str]) -> list[int | str]:
+def names(party: Endpoint | AddressSet | DomainName, outside: list[str]) -> list[int | str]:
     if isinstance(party, Endpoint):
         return [party.index]
+    if isinstance(party, DomainName):
+        return [party.name]
     return [text for text in outside if party.contains(ipaddress.ip_address(text))]
 
 

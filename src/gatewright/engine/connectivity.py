@@ -18,7 +18,7 @@ from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Rule, Tier
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet
-from gatewright.engine.verdict import expected_families, matches_peer
+from gatewright.engine.verdict import DomainName, expected_families, matches_peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ EVERYTHING = Access(ALL_TRAFFIC, ALL_TRAFFIC)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One row of the answer: an endpoint or outside addresses on either side, never outside on both.
+    """One row of the answer: an endpoint, outside addresses or a domain name; never outside on both sides.
 
     `family` is 4 or 6 where the row holds for that family only, None where it holds for every family of the cluster.
     """
 
     source: Endpoint | AddressSet
-    destination: Endpoint | AddressSet
+    destination: Endpoint | AddressSet | DomainName
     access: Access
     family: int | None = None
 
@@ -70,6 +70,15 @@ class Outside:
     access: Access
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Every pod of `pods` may connect to what a domain name resolves to."""
+
+    pods: PodSet
+    name: DomainName
+    access: Access
+
+
 @dataclass(frozen=True)
 class Connectivity:
     """Everything that is allowed in one address family."""
@@ -78,6 +87,7 @@ class Connectivity:
     family: int
     rectangles: tuple[Rectangle, ...]
     outside: tuple[Outside, ...]
+    named: tuple[Named, ...]
 
 
 def families_in_use(compiled: Compiled) -> tuple[int, ...]:
@@ -104,7 +114,8 @@ def connectivity(compiled: Compiled, family: int) -> Connectivity:
                     if origins and access:
                         rectangles.append(Rectangle(origins, targets, access))
     outside = tuple(_outside(compiled, present, family))
-    return Connectivity(compiled, family, tuple(rectangles), outside)
+    named = tuple(_named(compiled, present, family))
+    return Connectivity(compiled, family, tuple(rectangles), outside, named)
 
 
 def connections(compiled: Compiled) -> list[Connection]:
@@ -141,6 +152,9 @@ def _pairs(answer: Connectivity) -> Iterator[Connection]:
                 yield Connection(out.addresses, pod, out.access, family)
             else:
                 yield Connection(pod, out.addresses, out.access, family)
+    for named in answer.named:
+        for index in named.pods:
+            yield Connection(endpoints[index], named.name, named.access, family)
 
 
 def _may_use(row: Connection, family: int) -> bool:
@@ -149,7 +163,7 @@ def _may_use(row: Connection, family: int) -> bool:
         if isinstance(end, AddressSet):
             if not end.ranges(family):
                 return False
-        elif end.addresses and end.address(family) is None:
+        elif isinstance(end, Endpoint) and end.addresses and end.address(family) is None:
             return False
     return True
 
@@ -160,9 +174,11 @@ def _place(row: Connection) -> tuple[object, ...]:
 
 
 def _order(row: Connection) -> tuple[object, ...]:
-    def end(party: Endpoint | AddressSet) -> tuple[object, ...]:
+    def end(party: Endpoint | AddressSet | DomainName) -> tuple[object, ...]:
         if isinstance(party, Endpoint):
             return (0, party.namespace, party.name, party.kind)
+        if isinstance(party, DomainName):
+            return (2, party.name)
         return (1, bool(party.v6), party.v4 or party.v6)
 
     return (end(row.source), end(row.destination), row.family or 0)
@@ -220,8 +236,8 @@ def _peer_parts(compiled: Compiled, rules: DirectionRules, present: PodSet, fami
         sure, unsure = _matching(compiled, rule, present, family)
         pieces: list[tuple[_State, PodSet]] = []
         for state, peers in parts.items():
-            pieces.append((state.meet(rule), peers & sure))
-            pieces.append((state.perhaps(rule), peers & unsure))
+            pieces.append((state.meet(rule, True), peers & sure))
+            pieces.append((state.meet(rule, False), peers & unsure))
             pieces.append((state, peers - sure - unsure))
         parts = _merged(pieces)
     result: dict[Access, PodSet] = {}
@@ -261,50 +277,38 @@ def _walk(rules: DirectionRules) -> Iterator[tuple[Tier, Rule | None]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _World:
-    """Traffic on its way through the tiers: accepted, not decided yet, and passed on to the next tier."""
+class _State:
+    """Traffic on its way through the tiers, port by port.
+
+    `open` is what no rule of this tier has surely decided, `passed` what may go on to the next tier. A port that only
+    unsure rules match stays open, so that it can end in more than one way: `accepted` and `denied` may overlap.
+    """
 
     accepted: PortSet = NO_TRAFFIC
+    denied: PortSet = NO_TRAFFIC
     open: PortSet = ALL_TRAFFIC
     passed: PortSet = NO_TRAFFIC
 
-    def meet(self, rule: Rule) -> _World:
+    def meet(self, rule: Rule, sure: bool) -> _State:
+        """A rule matches, or may match, the peer."""
         taken = self.open & rule.ports
-        if rule.action is Action.ACCEPT:
-            return _World(self.accepted | taken, self.open - taken, self.passed)
-        passed = self.passed | taken if rule.action is Action.PASS else self.passed
-        return _World(self.accepted, self.open - taken, passed)
-
-    def leave(self, tier: Tier) -> _World:
-        """The end of a tier: what a NetworkPolicy did not accept is denied, other tiers hand the rest on."""
-        rest = NO_TRAFFIC if tier is Tier.NETWORK_POLICY else self.open | self.passed
-        return _World(self.accepted, rest, NO_TRAFFIC)
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The two bounds of a three-valued walk: what surely passes, and what may pass."""
-
-    lower: _World = _World()
-    upper: _World = _World()
-
-    def meet(self, rule: Rule) -> _State:
-        """The rule matches."""
-        return _State(self.lower.meet(rule), self.upper.meet(rule))
-
-    def perhaps(self, rule: Rule) -> _State:
-        """The rule may match: accepting counts for what may pass, denying against what surely passes."""
-        if rule.action is Action.ACCEPT:
-            return _State(self.lower, self.upper.meet(rule))
-        return _State(self.lower.meet(rule), self.upper)
+        return _State(
+            self.accepted | taken if rule.action is Action.ACCEPT else self.accepted,
+            self.denied | taken if rule.action is Action.DENY else self.denied,
+            self.open - taken if sure else self.open,
+            self.passed | taken if rule.action is Action.PASS else self.passed,
+        )
 
     def leave(self, tier: Tier) -> _State:
-        return _State(self.lower.leave(tier), self.upper.leave(tier))
+        """The end of a tier: what a NetworkPolicy did not accept is denied, other tiers hand the rest on."""
+        if tier is Tier.NETWORK_POLICY:
+            return _State(self.accepted, self.denied | self.open, NO_TRAFFIC)
+        return _State(self.accepted, self.denied, self.open | self.passed)
 
     def end(self) -> Access:
         """What is left undecided is allowed."""
-        sure = self.lower.accepted | self.lower.open
-        return Access(sure, self.upper.accepted | self.upper.open)
+        possible = self.accepted | self.open
+        return Access(possible - self.denied, possible)
 
 
 _START = _State()
@@ -329,7 +333,7 @@ def _address_parts(rules: DirectionRules, family: int) -> dict[Access, AddressSe
                 split = [(state.leave(tier), addresses)]
             else:
                 matched = addresses if rule.peers.everyone else addresses & rule.peers.addresses
-                split = [(state.meet(rule), matched), (state, addresses - matched)]
+                split = [(state.meet(rule, True), matched), (state, addresses - matched)]
             for following, piece in split:
                 if piece:
                     pieces[following] = pieces[following] | piece if following in pieces else piece
@@ -339,3 +343,22 @@ def _address_parts(rules: DirectionRules, family: int) -> dict[Access, AddressSe
         if access := state.end():
             result[access] = result[access] | addresses if access in result else addresses
     return result
+
+
+def _named(compiled: Compiled, present: PodSet, family: int) -> Iterator[Named]:
+    """What the domain names of rules add to the addresses: left out where every address may do as much anyway."""
+    for rules, members in compiled.classes(Direction.EGRESS).items():
+        if not (members := members & present):
+            continue
+        patterns = sorted({name for _, rule in _walk(rules) if rule for name in rule.peers.names})
+        everywhere = set(_address_parts(rules, family)) if patterns else set()
+        for pattern in patterns:
+            name, state = DomainName(pattern), _START
+            for tier, rule in _walk(rules):
+                match = matches_peer(compiled, rule.peers, name, family) if rule else None
+                if rule is None:
+                    state = state.leave(tier)
+                elif match is not False:
+                    state = state.meet(rule, match is True)
+            if (access := state.end()) and everywhere != {access}:
+                yield Named(members, name, access)

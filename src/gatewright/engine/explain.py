@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import AddressSet
-from gatewright.engine.compile import Compiled, port_numbers
+from gatewright.engine.compile import Compiled
+from gatewright.engine.drafts import port_numbers
 from gatewright.engine.model import Direction, Endpoint, Peers, RuleOrigin
 from gatewright.engine.ports import PortSet, Protocol
 from gatewright.engine.selectors import Requirement, describe_requirement, requirement_holds, requirements
-from gatewright.engine.verdict import FamilyVerdict, Outcome, Party, Reason, Side, Verdict, matches_peer
+from gatewright.engine.verdict import DomainName, FamilyVerdict, Outcome, Party, Reason, Side, Verdict, matches_peer
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort
 
@@ -175,6 +176,8 @@ class _Question:
     def _failed_block(self, at: RuleOrigin, peer: NetworkPolicyPeer, party: Party) -> Condition:
         assert peer.ip_block is not None
         address = party.address(self.family) if isinstance(party, Endpoint) else party
+        if isinstance(address, DomainName):
+            return Condition(at.at("ipBlock", "cidr"), f"an address in {peer.ip_block.cidr}", f"the name {address}")
         found = str(address) if address else "an address that is not known yet"
         for i, cut in enumerate(peer.ip_block.except_):
             if address and AddressSet.of_block(cut).contains(address):

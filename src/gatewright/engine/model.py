@@ -110,14 +110,16 @@ class Peers:
 
     `everyone` is no restriction at all (every pod, node and outside address). `pods` are matched by selector whatever
     their address. `addresses` come from ipBlocks, networks and nodes: they match by address, pod addresses included.
+    `names` are domain names (lower case; `*.` stands for one or more labels): they match what they resolve to.
     """
 
     everyone: bool = False
     pods: PodSet = NO_PODS
     addresses: AddressSet = NO_ADDRESSES
+    names: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.everyone or bool(self.pods) or bool(self.addresses)
+        return self.everyone or bool(self.pods) or bool(self.addresses) or bool(self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,8 @@ class Rule:
 class TierRules:
     """What one tier says to one class of pods in one direction.
 
-    In the NetworkPolicy tier `policies` are those that isolate the class (none: it is not isolated, the tier is
-    skipped) and all rules accept, in any order. In the cluster tiers rules are in order of evaluation.
+    `policies` are those that select the class. In the NetworkPolicy tier they isolate it, and all rules accept, in any
+    order. In the cluster tiers rules are in order of evaluation; what none matches goes on to the next tier.
     """
 
     tier: Tier

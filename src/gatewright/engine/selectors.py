@@ -23,6 +23,17 @@ def requirements(selector: LabelSelector) -> Canonical:
     return tuple(sorted(set(found)))
 
 
+OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
+def is_valid(selector: LabelSelector) -> bool:
+    """Whether every operator exists. A server accepts others in custom resources, and nobody can apply them."""
+    return all(
+        one.operator in OPERATORS and (bool(one.values) == (one.operator in OPERATORS[:2]))
+        for one in selector.match_expressions
+    )
+
+
 def requirement_holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
     """Whether one requirement holds for a set of labels. Raises ValueError for an operator that does not exist."""
     key, operator, values = requirement

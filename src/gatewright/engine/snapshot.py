@@ -15,6 +15,7 @@ from typing import TypeVar
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress, parse_address
 from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol, Range, Ranges, normalize
+from gatewright.objects.cluster_policy import ClusterPolicy
 from gatewright.objects.core import Container, Namespace, Node, Pod, PodSpec, Service
 from gatewright.objects.meta import Object
 from gatewright.objects.policy import NetworkPolicy
@@ -73,6 +74,11 @@ class Snapshot:
     def policies(self) -> tuple[NetworkPolicy, ...]:
         """The NetworkPolicies."""
         return tuple(self.all(NetworkPolicy))
+
+    @cached_property
+    def cluster_policies(self) -> tuple[ClusterPolicy, ...]:
+        """The cluster-wide policies of every kind."""
+        return tuple(self.all(ClusterPolicy))
 
     @cached_property
     def services(self) -> tuple[Service, ...]:

@@ -8,6 +8,7 @@ where the two address families of dual-stack pods differ, each family has its ow
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, AddressSet, IPAddress
@@ -15,8 +16,24 @@ from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Action, Direction, Endpoint, Peers, Rule, RuleOrigin, Tier, TierRules
 from gatewright.engine.ports import Protocol, intersect
 
-Party = Endpoint | IPAddress
-"""One side of a connection: an endpoint of the snapshot, or any other address."""
+
+@dataclass(frozen=True, slots=True)
+class DomainName:
+    """A name outside the cluster, as ClusterNetworkPolicy's domainNames know it. It can only be a destination."""
+
+    name: str
+
+    def is_covered_by(self, patterns: tuple[str, ...]) -> bool:
+        """Whether a pattern covers it: itself, or `*.` and one or more labels [cnp]."""
+        own = self.name.lower().rstrip(".")
+        return any(own.endswith(one[1:]) if one.startswith("*.") else own == one for one in patterns)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Party = Endpoint | IPAddress | DomainName
+"""One side of a connection: an endpoint of the snapshot, any other address, or a domain name."""
 
 
 class Outcome(enum.StrEnum):
@@ -126,10 +143,12 @@ def verdict(
 
 
 def _party(compiled: Compiled, party: Party) -> Party:
-    return party if isinstance(party, Endpoint) else compiled.by_address.get(party, party)
+    return compiled.by_address.get(party, party) if isinstance(party, IPAddress) else party
 
 
 def _families(compiled: Compiled, party: Party) -> tuple[int, ...]:
+    if isinstance(party, DomainName):
+        return FAMILIES
     if not isinstance(party, Endpoint):
         return (party.version,)
     if party.addresses:
@@ -168,51 +187,52 @@ def judge_side(
         return Side(direction, Outcome.ALLOWED, Reason.NOT_A_POD)
     if direction is Direction.INGRESS and _is_own_node(compiled, subject, peer):
         return Side(direction, Outcome.ALLOWED, Reason.OWN_NODE)
-    possible: list[Side] = []
-    for tier in compiled.rules(subject.index, direction).tiers:
-        possible += _tier_answers(compiled, tier, peer, direction, protocol, port, family)
-        if possible and possible[-1].reason is not Reason.ADDRESS_UNKNOWN:
-            break
-    else:
-        possible.append(Side(direction, Outcome.ALLOWED, Reason.NOT_ISOLATED))
-    certain = possible[-1]
-    if all(side.outcome is certain.outcome for side in possible):
+    traffic = _Traffic(compiled, peer, protocol, port, family)
+    *perhaps, certain = _answers(traffic, compiled.rules(subject.index, direction).tiers, direction)
+    unsure = next((side for side in perhaps if side.outcome is not certain.outcome), None)
+    if unsure is None:
         return certain
-    unsure = next(side for side in possible if side.outcome is not certain.outcome)
     return Side(direction, Outcome.DEPENDS, Reason.ADDRESS_UNKNOWN, unsure.rule, certain.policies or unsure.policies)
 
 
-def _tier_answers(
-    compiled: Compiled,
-    tier: TierRules,
-    peer: Party,
-    direction: Direction,
-    protocol: Protocol | None,
-    port: int,
-    family: int,
-) -> list[Side]:
-    """What a tier can come to: unsure answers (their reason is ADDRESS_UNKNOWN) and, last, at most one sure answer."""
-    answers: list[Side] = []
-    # In the NetworkPolicy tier order has no meaning, so a sure match is looked for first.
-    for sure_only in (True, False) if tier.tier is Tier.NETWORK_POLICY else (False,):
-        for rule in tier.rules:
-            if not rule.ports.contains(protocol, port):
-                continue
-            match = matches_peer(compiled, rule.peers, peer, family)
-            if match is True:
-                if rule.action is Action.PASS:
-                    return answers
-                return [*answers, _decided(rule, direction, Reason.RULE, tier)]
-            if match is None and not sure_only and rule.action is not Action.PASS:
-                answers.append(_decided(rule, direction, Reason.ADDRESS_UNKNOWN, tier))
+@dataclass(frozen=True, slots=True)
+class _Traffic:
+    """A connection as the rules of one side see it."""
+
+    compiled: Compiled
+    peer: Party
+    protocol: Protocol | None
+    port: int
+    family: int
+
+    def met_by(self, rule: Rule) -> bool | None:
+        """Whether the rule matches; None where that depends on an address that is not known yet."""
+        if not rule.ports.contains(self.protocol, self.port):
+            return False
+        return matches_peer(self.compiled, rule.peers, self.peer, self.family)
+
+
+def _answers(traffic: _Traffic, tiers: tuple[TierRules, ...], direction: Direction) -> Iterator[Side]:
+    """Every answer that the tiers can come to; the last is what they come to if no unsure rule matches."""
+    if not tiers:
+        yield Side(direction, Outcome.ALLOWED, Reason.NOT_ISOLATED)
+        return
+    tier, following = tiers[0], tiers[1:]
+    met = [(rule, match) for rule in tier.rules if (match := traffic.met_by(rule)) is not False]
+    if tier.tier is Tier.NETWORK_POLICY:  # order has no meaning here: one sure match settles it
+        met.sort(key=lambda pair: pair[1] is None)
+    for rule, match in met:
+        if rule.action is Action.PASS:
+            yield from _answers(traffic, following, direction)
+        else:
+            outcome = Outcome.ALLOWED if rule.action is Action.ACCEPT else Outcome.DENIED
+            yield Side(direction, outcome, Reason.RULE, rule.origin, tier.policies)
+        if match:
+            return
     if tier.tier is Tier.NETWORK_POLICY:
-        answers.append(Side(direction, Outcome.DENIED, Reason.ISOLATED, None, tier.policies))
-    return answers
-
-
-def _decided(rule: Rule, direction: Direction, reason: Reason, tier: TierRules) -> Side:
-    outcome = Outcome.ALLOWED if rule.action is Action.ACCEPT else Outcome.DENIED
-    return Side(direction, outcome, reason, rule.origin, tier.policies)
+        yield Side(direction, Outcome.DENIED, Reason.ISOLATED, None, tier.policies)
+    else:
+        yield from _answers(traffic, following, direction)
 
 
 def _is_own_node(compiled: Compiled, subject: Endpoint, peer: Party) -> bool:
@@ -220,15 +240,17 @@ def _is_own_node(compiled: Compiled, subject: Endpoint, peer: Party) -> bool:
         return False
     if isinstance(peer, Endpoint):
         return peer.host_network and peer.node == subject.node
-    return compiled.snapshot.nodes_by_address.get(peer) == subject.node
+    return isinstance(peer, IPAddress) and compiled.snapshot.nodes_by_address.get(peer) == subject.node
 
 
 def matches_peer(compiled: Compiled, peers: Peers, peer: Party, family: int) -> bool | None:
     """Whether the peers of a rule match one party: None where that depends on an address that is not known yet."""
     if peers.everyone:
         return True
+    if isinstance(peer, DomainName):
+        return peer.is_covered_by(peers.names) or _covers_unknown(peers.addresses, ALL_ADDRESSES, family)
     if not isinstance(peer, Endpoint):
-        return peers.addresses.contains(peer)
+        return peers.addresses.contains(peer) or (None if peers.names else False)
     if peer.index in peers.pods:
         return True
     address = peer.address(family)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatewright.objects import core, policy, workloads
+from gatewright.objects import cluster_policy, core, crd, policy, workloads
 from gatewright.objects.meta import Object
+from gatewright.objects.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Kind:
     """One kind: its struct, its served version where only that one is read, whether its objects live in a namespace.
 
     `strict` kinds refuse unknown fields; their positioned tree is kept so that every field can be traced to its line.
+    `spec_schema` is what a custom resource's spec is checked against.
     """
 
     struct: type[Object]
@@ -24,7 +26,10 @@ class Kind:
     version: str = ""
     namespaced: bool = True
     strict: bool = False
+    spec_schema: Schema | None = None
 
+
+POLICY_GROUP = "policy.networking.k8s.io"
 
 KINDS: dict[tuple[str, str], Kind] = {
     ("", "Namespace"): Kind(core.Namespace, "namespaces", namespaced=False),
@@ -40,6 +45,25 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("batch", "Job"): Kind(workloads.Job, "jobs"),
     ("batch", "CronJob"): Kind(workloads.CronJob, "cronjobs"),
     ("networking.k8s.io", "NetworkPolicy"): Kind(policy.NetworkPolicy, "networkpolicies", version="v1", strict=True),
+    (POLICY_GROUP, "ClusterNetworkPolicy"): Kind(
+        cluster_policy.ClusterNetworkPolicy,
+        "clusternetworkpolicies",
+        "v1alpha2",
+        False,
+        True,
+        crd.CLUSTER_NETWORK_POLICY,
+    ),
+    (POLICY_GROUP, "AdminNetworkPolicy"): Kind(
+        cluster_policy.AdminNetworkPolicy, "adminnetworkpolicies", "v1alpha1", False, True, crd.ADMIN_NETWORK_POLICY
+    ),
+    (POLICY_GROUP, "BaselineAdminNetworkPolicy"): Kind(
+        cluster_policy.BaselineAdminNetworkPolicy,
+        "baselineadminnetworkpolicies",
+        "v1alpha1",
+        False,
+        True,
+        crd.BASELINE_ADMIN_NETWORK_POLICY,
+    ),
 }
 
 FORMER_GROUPS = {

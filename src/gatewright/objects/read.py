@@ -18,6 +18,7 @@ from gatewright.objects.decode import Fault, convert
 from gatewright.objects.kinds import FORMER_GROUPS, KINDS, Kind, group_version
 from gatewright.objects.meta import Object
 from gatewright.objects.origin import Origin, Path, format_path, line_of
+from gatewright.objects.schema import structural_faults
 from gatewright.objects.validation import METADATA_FIELDS, faults_of
 from gatewright.objects.yaml import documents
 
@@ -130,9 +131,10 @@ def _object(tree: dict[str, Any], kind_name: str, origin: Origin, problems: list
         )
         problems.append(at)
         return None
-    item, faults = convert(tree, kind.struct)
-    if kind.strict:
-        faults = _metadata_fields(tree) + faults
+    item, faults = None, _strict_faults(tree, kind) if kind.strict else []
+    if not faults or kind.spec_schema is None:
+        item, mismatches = convert(tree, kind.struct)
+        faults = faults + mismatches
     if item is not None and not faults:
         faults = faults_of(item)
     if item is None or faults:
@@ -174,7 +176,16 @@ def _label(tree: dict[str, Any], kind: str) -> str:
 def _phrase(fault: Fault) -> str:
     if fault.what.startswith(("json: ", "unknown field ")):
         return fault.what
-    return f"{format_path(fault.path)}: {fault.what}"
+    return f"{format_path(fault.path)}: {fault.what}" if fault.path else fault.what
+
+
+def _strict_faults(tree: dict[str, Any], kind: Kind) -> list[Fault]:
+    faults = _metadata_fields(tree)
+    if kind.spec_schema is None:
+        return faults
+    if tree.get("spec") is None:
+        return [*faults, Fault(("spec",), "Required value")]
+    return faults + structural_faults(kind.spec_schema, tree["spec"], ("spec",))
 
 
 def _metadata_fields(tree: dict[str, Any]) -> list[Fault]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 from gatewright.objects import names
+from gatewright.objects.cluster_policy import BaselineAdminNetworkPolicy
 from gatewright.objects.core import Container, ContainerPort, Namespace, Pod, PodSpec, Service, ServicePort
 from gatewright.objects.decode import Fault
 from gatewright.objects.meta import LabelSelector, Object, ObjectMeta
@@ -271,10 +272,17 @@ def _service_port_key(port: ServicePort) -> str:
     )
 
 
+def _baseline(policy: BaselineAdminNetworkPolicy) -> Faults:
+    if policy.name != "default":
+        what = 'Only one baseline admin network policy with metadata.name="default" can be created in the cluster'
+        yield Fault((), f"Invalid value: {what}")
+
+
 _VALIDATORS: tuple[tuple[type[Object], Callable[..., Iterable[Fault]]], ...] = (
     (NetworkPolicy, _network_policy),
     (Pod, _pod),
     (Workload, _workload),
     (CronJob, _cron_job),
     (Service, _service),
+    (BaselineAdminNetworkPolicy, _baseline),
 )

@@ -15,6 +15,7 @@ from gatewright.engine.addresses import FAMILIES, AddressSet
 from gatewright.engine.connectivity import Connection
 from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import PortSet, Protocol
+from gatewright.engine.verdict import DomainName
 
 SCHEMA = "gatewright/connections/v1"
 DEPENDS_NOTE = "depends on addresses that are not known yet"
@@ -56,9 +57,11 @@ def _line(source: str, destination: str, ports: PortSet, notes: list[str]) -> st
     return f"{source} => {destination} : {ports}{note}"
 
 
-def _names(party: Endpoint | AddressSet) -> list[str]:
+def _names(party: Endpoint | AddressSet | DomainName) -> list[str]:
     if isinstance(party, Endpoint):
         return [str(party)]
+    if isinstance(party, DomainName):
+        return [f"{party}[External]"]
     return [f"{text}[External]" for text in address_ranges(party)]
 
 
@@ -76,10 +79,10 @@ def _item(connection: Connection) -> dict[str, Any]:
     return item
 
 
-def _party(party: Endpoint | AddressSet) -> dict[str, Any]:
+def _party(party: Endpoint | AddressSet | DomainName) -> dict[str, Any]:
     if isinstance(party, Endpoint):
         return {"namespace": party.namespace, "name": party.name, "kind": party.kind}
-    return {"external": address_ranges(party)}
+    return {"external": [party.name] if isinstance(party, DomainName) else address_ranges(party)}
 
 
 def ports_json(ports: PortSet) -> dict[str, Any]:

@@ -99,7 +99,8 @@ BAD = {
     "c-unknown-field.yaml": "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: c}\n"
     "spec:\n  podSelector: {}\n  ingres: []\n",
     "d-peer.yaml": "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: d}\nspec:\n"
-    "  podSelector: {}\n  ingress:\n  - from:\n    - {ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}\n    ports:\n    - port: 70000\n",
+    "  podSelector: {}\n  ingress:\n  - from:\n    - {ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}\n"
+    "    ports:\n    - port: 70000\n",
     "e-duplicate.yaml": "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: e}\nspec:\n"
     "  podSelector: {}\n  podSelector: {}\n",
     "f-empty.yaml": "",
