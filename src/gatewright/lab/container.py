@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ def run(
     linux.keep_capabilities(linux.CONTAINER_CAPABILITIES)
     if choice.runs == COMMAND:
         os.execvpe(choice.arguments[0], list(choice.arguments), values)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a client that hangs up is an error to handle, not our end
     linux.set_process_name(f"lab-{container.name}")
     if choice.runs == NAME_SERVER:
         name_server()
