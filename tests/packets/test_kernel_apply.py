@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from gatewright.engine.model import Direction
+from gatewright.engine.model import Direction, RuleOrigin
 from gatewright.kernel.apply import apply, generation, read_back, remove
 from gatewright.kernel.delta import delta
 from gatewright.kernel.errors import NftRefused
-from gatewright.kernel.nft import Library, Nft
+from gatewright.kernel.nft import Library, Mode, Nft, Outcome
 from gatewright.kernel.preflight import everything, preflight
 from gatewright.kernel.program import Options, node_program
+from gatewright.kernel.staging import PIECE
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import whole
 from tests.packets.netns import Namespace
@@ -153,8 +154,7 @@ def test_another_table_name_stands_beside(empty: Namespace, nft: Nft) -> None:
 
 
 def test_a_large_program_is_applied_and_read_back(empty: Namespace) -> None:
-    ports = tuple(range(1, 40000, 2))
-    program = program_of(*ports)
+    program = program_of(*range(1, 40000, 2))
     assert program.element_count > 40000
 
     def work() -> Program | None:
@@ -162,6 +162,40 @@ def test_a_large_program_is_applied_and_read_back(empty: Namespace) -> None:
         return read_back(Nft())
 
     assert empty.run(work) == program
+
+
+class Small:
+    """A back end that takes no large transaction, as the kernel takes none of an unprivileged process."""
+
+    def __init__(self) -> None:
+        self.held: list[bool] = []
+
+    def execute(self, text: str, mode: Mode) -> Outcome:
+        if mode is Mode.RUN:
+            if text.count(" . ") > 2 * PIECE + 100:
+                return Outcome(False, "", "netlink: Error: Could not process rule: Message too long")
+            listed = Library().execute("list chains inet", Mode.LIST)
+            self.held.append('"forward"' in listed.output)
+        return Library().execute(text, mode)
+
+
+@pytest.mark.parametrize("first", [None, program_of(80)], ids=["from nothing", "from another program"])
+def test_a_program_too_large_for_a_message_comes_into_force_at_once(empty: Namespace, first: Program | None) -> None:
+    other = RuleOrigin("NetworkPolicy", "default", "large")
+    many = isolated(IN, accept(tcp(*range(1, 20000, 2)), pods=(1,)), origin=other)
+    program = node_program(world(3, ingress={0: many}), range(3))
+    backend = Small()
+
+    def work() -> tuple[Program | None, Program | None]:
+        if first is not None:
+            Nft().run(whole(first))
+        last = apply(Nft(backend), program)
+        assert last.generation == generation()
+        return read_back(Nft()), apply(Nft(), program, last).program
+
+    assert empty.run(work) == (program, program)
+    assert len(backend.held) > 5
+    assert set(backend.held) == {first is not None}
 
 
 def test_a_fit_kernel_lacks_nothing_and_the_check_leaves_nothing(empty: Namespace, nft: Nft) -> None:

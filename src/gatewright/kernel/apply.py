@@ -11,11 +11,12 @@ import struct
 from dataclasses import dataclass
 
 from gatewright.kernel.delta import delta
-from gatewright.kernel.errors import NftRefused
+from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.program import Options
+from gatewright.kernel.staging import staged
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import removal, whole
 
@@ -46,11 +47,25 @@ def apply(nft: Nft, program: Program, last: Applied | None = None) -> Applied:
         try:
             nft.run(change)
         except NftRefused:
-            nft.run(whole(program))
+            before += _replace(nft, program)
+        else:
+            before += 1
     else:
-        nft.run(whole(program))
+        before += _replace(nft, program)
     after = generation()
-    return Applied(program, after if after == before + 1 else None)
+    return Applied(program, after if after == before else None)
+
+
+def _replace(nft: Nft, program: Program) -> int:
+    """Replaces what the table holds, in how many transactions; only the last of them has an effect."""
+    try:
+        nft.run(whole(program))
+    except NftTooLarge:
+        texts = list(staged(read_back(nft, program.table), program))
+        for text in texts:
+            nft.run(text)
+        return len(texts)
+    return 1
 
 
 def read_back(nft: Nft, table: str = Options().table) -> Program | None:

@@ -28,6 +28,13 @@ class NftRefused(KernelError):
         super().__init__(f"nftables refused the change{at}: {message}; the kernel keeps the program it had")
 
 
+class NftTooLarge(NftRefused):
+    """The transaction does not fit into one netlink message of an unprivileged process."""
+
+    def __init__(self) -> None:
+        super().__init__("the change is too large for one transaction; run as root, or raise net.core.wmem_default")
+
+
 class NotPermitted(KernelError):
     """The process may not change packet filters in this network namespace."""
 

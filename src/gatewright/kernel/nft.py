@@ -21,7 +21,7 @@ from typing import Protocol
 
 import msgspec
 
-from gatewright.kernel.errors import NftMissing, NftRefused, NotPermitted
+from gatewright.kernel.errors import NftMissing, NftRefused, NftTooLarge, NotPermitted
 
 LIBRARY = "libnftables.so.1"
 COMMAND = "nft"
@@ -151,6 +151,8 @@ def _error(error: str, text: str) -> NftRefused | NotPermitted:
     """The first fault nft names, with the line of the text it points to."""
     if "Operation not permitted" in error:
         return NotPermitted("change packet filters")
+    if "Message too long" in error:
+        return NftTooLarge()
     for line in error.splitlines():
         found = _LOCATION.match(line)
         if found:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.kernel import nft as nft_module
-from gatewright.kernel.errors import KernelError, NftMissing, NftRefused, NotPermitted
+from gatewright.kernel.errors import KernelError, NftMissing, NftRefused, NftTooLarge, NotPermitted
 from gatewright.kernel.nft import Command, Library, Mode, Nft, Outcome
 from gatewright.kernel.preflight import BridgeNotFiltered, bridge_problems, preflight
 
@@ -73,8 +73,13 @@ def test_a_refusal_has_the_kernel_s_words_and_our_line() -> None:
 
 
 def test_a_refusal_without_a_line_keeps_every_word() -> None:
-    with pytest.raises(NftRefused, match=r"netlink: Error: Message too long; the kernel keeps the program it had"):
-        Nft(Fixed(Outcome(False, "", "netlink: Error:\nMessage too long\n"))).run("x")
+    with pytest.raises(NftRefused, match=r"netlink: Error: No buffer space; the kernel keeps the program it had"):
+        Nft(Fixed(Outcome(False, "", "netlink: Error:\nNo buffer space\n"))).run("x")
+
+
+def test_a_transaction_that_is_too_large_says_what_helps() -> None:
+    with pytest.raises(NftTooLarge, match=r"run as root, or raise net\.core\.wmem_default"):
+        Nft(Fixed(Outcome(False, "", "netlink: Error: Could not process rule: Message too long\n"))).run("x")
 
 
 def test_a_lack_of_permission_says_what_helps() -> None:
