@@ -113,7 +113,8 @@ def test_a_dual_stack_service_is_reached_over_both_families(lab: Lab) -> None:
 
 
 def test_a_pod_reaches_itself_through_its_service(lab: Lab) -> None:
-    assert lab.reaches("server", "http://server:8000/")
+    """By the longer name: the shorter one is the pod's own in its /etc/hosts, in a cluster too."""
+    assert lab.reaches("server", "http://server.default:8000/")
 
 
 def test_the_outside_host_reaches_the_node_port(lab: Lab) -> None:

@@ -63,10 +63,10 @@ class LabDirectory:
     def process(self) -> int | None:
         """The process id of the lab, or None when it does not run."""
         try:
-            pid, start = self.pid_file.read_text().split()
+            pid, start = map(int, self.pid_file.read_text().split())
         except (OSError, ValueError):
             return None
-        return int(pid) if start_time(int(pid)) == int(start) else None
+        return pid if start_time(pid) == start else None
 
     def prepare(self) -> None:
         """Make the directory anew. Raises LabError when it cannot be."""

@@ -33,7 +33,7 @@ from gatewright.lab.network import kernel_families
 from gatewright.lab.server import Lab
 from gatewright.objects.meta import Object
 
-_NAMESPACES = linux.NEWPID | linux.NEWNS | linux.NEWNET | linux.NEWUTS | linux.NEWIPC
+_NAMESPACES = linux.NEWNS | linux.NEWNET | linux.NEWUTS | linux.NEWIPC
 _UP_WITHIN = 120.0
 NETWORKS = ("enforcing", "flat")
 
@@ -135,7 +135,9 @@ def _isolate_and_serve(directory: LabDirectory, objects: list[Object], plan: Pla
         pid = os.fork()
         if pid == 0:
             _be_the_lab(directory, objects, plan, network, tell)
-        directory.pid_file.write_text(f"{pid} {start_time(pid)}\n")
+        started = start_time(pid)
+        if started is not None:
+            directory.pid_file.write_text(f"{pid} {started}\n")
     except LabError as error:
         _tell(tell, {"error": str(error)})
     except OSError as error:
@@ -147,7 +149,7 @@ def _isolate_and_serve(directory: LabDirectory, objects: list[Object], plan: Pla
 def _unshare() -> None:
     if linux.has_capability(linux.CAP_SYS_ADMIN):
         try:
-            linux.unshare(_NAMESPACES)
+            linux.unshare(linux.NEWPID)
             return
         except PermissionError:
             pass
@@ -157,7 +159,7 @@ def _unshare() -> None:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
         Path("/proc/self/gid_map").write_text(f"0 {group} 1")
-        linux.unshare(_NAMESPACES)
+        linux.unshare(linux.NEWPID)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EUSERS, errno.EINVAL):
             raise
@@ -171,10 +173,9 @@ def _unshare() -> None:
 def _be_the_lab(directory: LabDirectory, objects: list[Object], plan: Plan, network: str, tell: int) -> NoReturn:
     try:
         linux.set_process_name("gatewright-lab")
+        linux.unshare(_NAMESPACES)
         linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
-        with contextlib.suppress(
-            OSError
-        ):  # a nested container may forbid it; the old /proc serves then, without our pids
+        with contextlib.suppress(OSError):  # forbidden in some containers: the old /proc serves then
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.set_hostname("lab")
         fitting = plan.only(kernel_families())
@@ -195,8 +196,10 @@ def _be_the_lab(directory: LabDirectory, objects: list[Object], plan: Plan, netw
     except OSError as error:
         traceback.print_exc()
         _tell(tell, {"error": f"cannot start the lab: {error.strerror} ({error.filename})"})
-    except BaseException:  # noqa: BLE001  (nobody else is left to tell)
+    except BaseException as error:  # noqa: BLE001  (nobody else is left to tell)
         traceback.print_exc()
-        _tell(tell, {"error": f"the lab failed; see {directory.log}"})
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        _tell(tell, {"error": f"the lab failed; this is a bug: {what}"})
     finally:
         os._exit(1)

@@ -36,7 +36,7 @@ from gatewright.lab.network import OUTSIDE, NodeNetwork
 from gatewright.lab.podfiles import OUTSIDE_HOST, pod_files
 from gatewright.lab.pods import RunningPod
 from gatewright.lab.services import Backend
-from gatewright.lab.wire import Message, objects_from_json, objects_to_json
+from gatewright.lab.wire import Message, objects_from_json, objects_to_json, placed
 from gatewright.lab.zone import ZONE_FILE, Zone, zone_of
 from gatewright.objects.kinds import resource_name
 from gatewright.objects.meta import Object
@@ -82,7 +82,7 @@ class Lab:
         pods.connect(self._outside, self._network)
         self._selector.register(self._outside.channel, selectors.EVENT_READ, self._outside)
         pods.release(self._outside)
-        self._change({item.key: item for item in objects})
+        self._change({item.key: placed(item) for item in objects})
 
     def run(self, listener: socket.socket) -> None:
         """Answer requests for ever."""

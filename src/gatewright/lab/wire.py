@@ -62,6 +62,13 @@ def ask(connection: socket.socket, message: Message) -> Message:
     return answer
 
 
+def placed(item: Object) -> Object:
+    """The object with the place it was written at, without the text that stood there."""
+    if item.origin is None or item.origin.tree is None:
+        return item
+    return msgspec.structs.replace(item, origin=msgspec.structs.replace(item.origin, tree=None))
+
+
 def objects_to_json(objects: Iterable[Object]) -> list[Message]:
     """Objects for a message."""
     return [
