@@ -6,17 +6,19 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = "examples/three-tier"
-GATEWRIGHT = Path(sys.executable).with_name("gatewright")
+from tests.packets.labs import Lab, lab_of
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "three-tier"
+POLICIES = EXAMPLE / "policies"
+DB_POLICY = POLICIES / "db-policy.yaml"
 PROGRAMS = ("nginx", "mariadbd", "my_print_defaults")
 PRODUCTS = ["lamp", "chair", "table"]
 
@@ -31,32 +33,17 @@ def missing() -> list[str]:
     return absent + ["PyMySQL"] * (client.returncode != 0)
 
 
-class Lab:
-    """A lab of the test's own, driven through the command line."""
+@dataclass(frozen=True)
+class Shop:
+    """The application in a lab, and what users of it do."""
 
-    name = f"three-tier-test-{os.getpid()}"
-
-    def __call__(self, verb: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [GATEWRIGHT, "lab", verb, "--name", self.name, *arguments],
-            cwd=ROOT,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-
-    def done(self, verb: str, *arguments: str, stdin: str = "") -> str:
-        """Run a verb that has to succeed."""
-        result = self(verb, *arguments, stdin=stdin)
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
+    lab: Lab
+    node: str
 
     def get(self, url: str, pod: str = "outside") -> tuple[int, str]:
         """Status and body of an HTTP answer, asked from a pod or from outside; status 0 when there is none."""
-        result = self("exec", pod, "--", "curl", "--silent", "--max-time", "4", "--write-out", "\n%{http_code}", url)
-        body, _, status = result.stdout.rpartition("\n")
+        curl = ("curl", "--silent", "--max-time", "4", "--write-out", "\n%{http_code}", url)
+        body, _, status = self.lab.exec(pod, *curl, code=None).rpartition("\n")
         return int(status or 0), body
 
     def products(self) -> list[str]:
@@ -64,29 +51,20 @@ class Lab:
         status, body = self.get(f"http://{self.node}:30080/api")
         return [row["name"] for row in json.loads(body)["products"]] if status == 200 else []
 
-    @property
-    def node(self) -> str:
-        """The node's IPv4 address."""
-        address: str = json.loads(self.done("status", "-o", "json"))["nodeAddresses"][0]
-        return address
 
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Lab]:
+@pytest.fixture(scope="module", params=["root", "user"])
+def running(request: pytest.FixtureRequest) -> Iterator[Shop]:
     if absent := missing():
         pytest.skip(f"the example's programs are not all installed: {', '.join(absent)}")
-    lab = Lab()
-    try:
-        lab.done("up", "-f", EXAMPLE)
-        yield lab
-    finally:
-        lab("down")
+    with lab_of(request.param) as lab:
+        lab.run("up", "-f", str(EXAMPLE))
+        yield Shop(lab, lab.status()["nodeAddresses"][0])
 
 
 @pytest.fixture
-def lab(running: Lab) -> Iterator[Lab]:
+def shop(running: Shop) -> Iterator[Shop]:
     yield running
-    running("delete", "-f", f"{EXAMPLE}/policies")
+    running.lab.run("delete", "-f", str(POLICIES), code=None)
 
 
 def policy(name: str, spec: dict[str, Any]) -> str:
@@ -97,8 +75,8 @@ def policy(name: str, spec: dict[str, Any]) -> str:
     )
 
 
-def test_every_pod_runs_its_own_program(lab: Lab) -> None:
-    pods = json.loads(lab.done("status", "-o", "json"))["pods"]
+def test_every_pod_runs_its_own_program(shop: Shop) -> None:
+    pods = shop.lab.status()["pods"]
     assert {pod["name"]: pod["runs"] for pod in pods if pod["namespace"] == "default"} == {
         "web": "nginx",
         "api": "python3",
@@ -106,39 +84,57 @@ def test_every_pod_runs_its_own_program(lab: Lab) -> None:
     }
 
 
-def test_a_user_gets_the_page_and_the_rows(lab: Lab) -> None:
-    status, page = lab.get(f"http://{lab.node}:30080/")
+def test_a_user_gets_the_page_and_the_rows(shop: Shop) -> None:
+    status, page = shop.get(f"http://{shop.node}:30080/")
     assert status == 200
     assert "<h1>Products</h1>" in page
-    assert lab.products() == PRODUCTS
+    assert shop.products() == PRODUCTS
 
 
-@pytest.mark.parametrize("policies", [f"{EXAMPLE}/policies/db-policy.yaml", f"{EXAMPLE}/policies"])
-def test_the_application_works_behind_its_policies(lab: Lab, policies: str) -> None:
-    lab.done("apply", "-f", policies)
-    assert lab.products() == PRODUCTS
-    assert lab.get("http://api:5000/api", pod="db")[0] == (200 if policies.endswith(".yaml") else 0)
+@pytest.mark.parametrize("policies", [DB_POLICY, POLICIES], ids=["db-policy", "all policies"])
+def test_the_application_works_behind_its_policies(shop: Shop, policies: Path) -> None:
+    shop.lab.run("apply", "-f", str(policies))
+    assert shop.products() == PRODUCTS
+    assert shop.get("http://api:5000/api", pod="db")[0] == (200 if policies == DB_POLICY else 0)
 
 
-def test_the_api_says_so_when_a_policy_takes_its_database_away(lab: Lab) -> None:
+def test_the_api_says_so_when_a_policy_takes_its_database_away(shop: Shop) -> None:
     closed = policy("closed", {"podSelector": {"matchLabels": {"role": "db"}}, "policyTypes": ["Ingress"]})
-    lab.done("apply", "-f", "-", stdin=closed)
+    shop.lab.run("apply", "-f", "-", stdin=closed)
     try:
-        status, body = lab.get(f"http://{lab.node}:30080/api")
+        status, body = shop.get(f"http://{shop.node}:30080/api")
         assert status == 503
         assert json.loads(body)["error"].startswith("the database cannot be asked: ")
     finally:
-        lab.done("delete", "-f", "-", stdin=closed)
-    assert lab.products() == PRODUCTS
+        shop.lab.run("delete", "-f", "-", stdin=closed)
+    assert shop.products() == PRODUCTS
 
 
-def test_without_the_rules_for_dns_the_application_fails(lab: Lab) -> None:
+def test_without_the_rules_for_dns_the_application_fails(shop: Shop) -> None:
     forgetful = []
     for name in ("web-policy", "api-policy"):
-        document = yaml.safe_load((ROOT / EXAMPLE / "policies" / f"{name}.yaml").read_text())
+        document = yaml.safe_load((POLICIES / f"{name}.yaml").read_text())
         document["spec"]["egress"] = document["spec"]["egress"][:1]
         forgetful.append(document)
-    lab.done("apply", "-f", "-", stdin=yaml.safe_dump_all(forgetful))
-    assert lab.products() == []
-    lab.done("apply", "-f", f"{EXAMPLE}/policies")
-    assert lab.products() == PRODUCTS
+    shop.lab.run("apply", "-f", "-", stdin=yaml.safe_dump_all(forgetful))
+    assert shop.products() == []
+    shop.lab.run("apply", "-f", str(POLICIES))
+    assert shop.products() == PRODUCTS
+
+
+def test_without_its_programs_the_stand_ins_answer_and_live_through_a_probe() -> None:
+    with lab_of("root") as lab:
+        manifests = EXAMPLE.glob("*.yaml")
+        documents = [document for path in manifests for document in yaml.safe_load_all(path.read_text())]
+        for pod in (document for document in documents if document["kind"] == "Pod"):
+            for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())):
+                container["command"] = ["a-program-that-no-machine-has"]
+        lab.up(yaml.safe_dump_all(documents))
+        assert lab.run("probe").endswith("19 connections: 19 open, 0 denied, 0 differ\n")
+        assert lab.run("probe").endswith("19 connections: 19 open, 0 denied, 0 differ\n")
+        pods = [pod for pod in lab.status()["pods"] if pod["namespace"] == "default"]
+        assert {(pod["name"], pod["runs"], pod["restarts"], pod["isReady"]) for pod in pods} == {
+            ("web", "stand-in", 0, True),
+            ("api", "stand-in", 0, True),
+            ("db", "stand-in", 0, True),
+        }
