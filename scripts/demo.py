@@ -23,7 +23,8 @@ import click
 
 ROOT = Path(__file__).parents[1]
 GATEWRIGHT = Path(sys.executable).with_name("gatewright")
-LAB = "--name demo"
+LAB = "demo"
+"""The demo's own lab, named once for all commands; another lab of the user is left alone."""
 APPLICATION = "examples/three-tier"
 POLICIES = f"{APPLICATION}/policies"
 PROGRAMS = {"nginx": "nginx", "mariadbd": "MariaDB", "my_print_defaults": "MariaDB's tools", "curl": "curl"}
@@ -47,7 +48,7 @@ class State:
     title: str
     text: str
     commands: tuple[str, ...]
-    probe: str = f"lab probe {LAB}"
+    probe: str = "lab probe"
     differs: bool = False
 
 
@@ -56,28 +57,28 @@ STATES = (
         "No policy",
         "Three pods, each with a Service, on a network that allows everything. Each line is a connection: what the "
         "engine predicts, and what a packet did.",
-        (f"lab up {LAB} -f {APPLICATION}",),
+        (f"lab up -f {APPLICATION}",),
     ),
     State(
         "A policy for the database",
         "db-policy lets only the API in, and only on 3306. The web tier and users lose their way to the database; the "
         "application does not notice.",
-        (f"lab apply {LAB} -f {POLICIES}/db-policy.yaml",),
+        (f"lab apply -f {POLICIES}/db-policy.yaml",),
     ),
     State(
         "A policy for each component",
         "Least privilege: users to web, web to API, API to database, and the cluster's names. A port that no policy "
         "lists, 8080, is denied in both directions between any two. The database may open no connection, yet its rows "
         "arrive: replies need no rule of their own.",
-        (f"lab apply {LAB} -f {POLICIES}",),
-        f"lab probe {LAB} --port 8080",
+        (f"lab apply -f {POLICIES}",),
+        "lab probe --port 8080",
     ),
     State(
         "The same policies on a network that does not enforce them",
         "A flat network, as Flannel's: the policies are accepted and nothing comes of it. Kubernetes stays silent "
         "there; the lab says so, and with --strict exits with 1.",
-        (f"lab down {LAB}", f"lab up {LAB} -f {APPLICATION} -R --network flat"),
-        f"lab probe {LAB} --strict",
+        ("lab down", f"lab up -f {APPLICATION} -R --network flat"),
+        "lab probe --strict",
         differs=True,
     ),
 )
@@ -119,14 +120,14 @@ def run(command: str) -> int:
 
 def node_address() -> str:
     """The address under which users reach the node ports."""
-    answer = subprocess.run(words(f"lab status {LAB} -o json"), cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    answer = subprocess.run(words("lab status -o json"), cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     address: str = json.loads(answer)["nodeAddresses"][0]
     return address
 
 
 def ask(url: str, real: bool) -> bool:
     """A user asks for the products; whether the answer is what it should be."""
-    command = f"lab exec {LAB} outside -- curl -sS -m 5 {url}"
+    command = f"lab exec outside -- curl -sS -m 5 {url}"
     show(command)
     answer = subprocess.run(words(command), cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
     click.echo(textwrap.fill(answer.stdout, WIDTH))
@@ -152,21 +153,23 @@ def demonstrate(real: bool) -> int:
 
 def main() -> int:
     """Run the demo."""
+    os.environ["GATEWRIGHT_LAB"] = LAB
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     missing = list(missing_programs())
     if missing:
         text = "The lab's stand-in listeners take the place of what is missing, and no row is read from a database."
         click.echo(textwrap.fill(f"Not installed here: {', '.join(missing)}. {text}", WIDTH))
+    click.secho(f"$ export GATEWRIGHT_LAB={LAB}", bold=True)
     started = time.monotonic()
-    quietly(f"lab down {LAB}")
+    quietly("lab down")
     try:
         failures = demonstrate(not missing)
     except Failure as failure:
         click.secho(f"\n{failure}", fg="red")
         return 1
     finally:
-        quietly(f"lab down {LAB}")
+        quietly("lab down")
     took = f"{len(STATES)} states in {time.monotonic() - started:.1f} s; the lab is gone."
     if failures:
         click.secho(f"\n{failures} of the above is not as it should be. {took}", fg="red", bold=True)
