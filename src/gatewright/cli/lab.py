@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -280,7 +281,7 @@ def probe(
     from gatewright.probe.lab import Question
     from gatewright.probe.lab import probe as run
     from gatewright.probe.matrix import Agreement, parse_port
-    from gatewright.report.matrix import MatrixRow, as_json, as_junit, as_table
+    from gatewright.report.matrix import MatrixRow, as_json, as_junit, as_table, fit
 
     try:
         wanted = tuple(parse_port(text) for text in ports)
@@ -307,6 +308,8 @@ def probe(
         for row in rows
     ]
     render = {"table": as_table, "json": as_json, "junit": as_junit}[output]
-    click.echo(render(shown, enforces=state["enforces"]))
+    text = render(shown, enforces=state["enforces"])
+    on_terminal = output == "table" and sys.stdout.isatty()
+    click.echo(fit(text, shutil.get_terminal_size().columns) if on_terminal else text)
     unexpected = any(row.agrees is False and (state["enforces"] or strict or not row.reached) for row in shown)
     sys.exit(1 if unexpected else 0)

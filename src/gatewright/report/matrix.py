@@ -41,6 +41,11 @@ def as_table(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
     return f"{body}\n\n{summary(rows, enforces=enforces)}" if rows else summary(rows, enforces=enforces)
 
 
+def fit(text: str, width: int) -> str:
+    """The text for a terminal of `width` columns: longer lines are cut, and end in an ellipsis to say so."""
+    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.split("\n"))
+
+
 def summary(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
     """`N connections: N open, N denied, N differ`, and what that means on a network that does not enforce."""
     reached = sum(row.reached for row in rows)
