@@ -170,13 +170,11 @@ def main() -> int:
         return 1
     finally:
         quietly("lab down")
-    took = f"{len(STATES)} states in {time.monotonic() - started:.1f} s; the lab is gone."
+    took = f"{len(STATES)} states in {time.monotonic() - started:.1f} s, the lab is gone."
     if failures:
         click.secho(f"\n{failures} of the above is not as it should be. {took}", fg="red", bold=True)
         return 1
-    click.secho(
-        f"\nPackets did what was predicted, and the flat network enforced nothing. {took}", fg="green", bold=True
-    )
+    click.secho(f"\nPackets did as predicted; the flat network enforced nothing. {took}", fg="green", bold=True)
     return 0
 
 

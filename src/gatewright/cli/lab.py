@@ -281,7 +281,7 @@ def probe(
     from gatewright.probe.lab import Question
     from gatewright.probe.lab import probe as run
     from gatewright.probe.matrix import Agreement, parse_port
-    from gatewright.report.matrix import MatrixRow, as_json, as_junit, as_table, fit
+    from gatewright.report.matrix import MatrixRow, as_json, as_junit, as_table
 
     try:
         wanted = tuple(parse_port(text) for text in ports)
@@ -307,9 +307,11 @@ def probe(
         )
         for row in rows
     ]
-    render = {"table": as_table, "json": as_json, "junit": as_junit}[output]
-    text = render(shown, enforces=state["enforces"])
-    on_terminal = output == "table" and sys.stdout.isatty()
-    click.echo(fit(text, shutil.get_terminal_size().columns) if on_terminal else text)
+    if output == "table":
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        text = as_table(shown, enforces=state["enforces"], width=width)
+    else:
+        text = {"json": as_json, "junit": as_junit}[output](shown, enforces=state["enforces"])
+    click.echo(text)
     unexpected = any(row.agrees is False and (state["enforces"] or strict or not row.reached) for row in shown)
     sys.exit(1 if unexpected else 0)

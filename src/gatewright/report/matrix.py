@@ -32,18 +32,18 @@ class MatrixRow:
     detail: str = ""
 
 
-def as_table(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
-    """A table with the differences first and marked, and a line that sums up."""
+def as_table(rows: Sequence[MatrixRow], *, enforces: bool, width: int | None = None) -> str:
+    """A table with the differences first and marked, and a line that sums up.
+
+    For a terminal of `width` columns longer lines of the table are cut, and end in an ellipsis to say so.
+    """
     heading = ("", "FROM", "TO", "PORT", "PREDICTED", "MEASURED", "POLICY")
     lines = [heading, *(_line(row, enforces) for row in rows)]
     marked = any(line[0] for line in lines)
     body = table(lines if marked else [line[1:] for line in lines])
+    if width:
+        body = "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in body.split("\n"))
     return f"{body}\n\n{summary(rows, enforces=enforces)}" if rows else summary(rows, enforces=enforces)
-
-
-def fit(text: str, width: int) -> str:
-    """The text for a terminal of `width` columns: longer lines are cut, and end in an ellipsis to say so."""
-    return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.split("\n"))
 
 
 def summary(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
