@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gatewright.kernel.table import Chain, Program, Set
+from gatewright.kernel.table import Chain, Element, Program, Set
 from gatewright.kernel.text import map_elements, rule_text, set_elements, set_type, whole
 
+Change = tuple[frozenset[Element], frozenset[Element]]
+"""Elements to delete, elements to add."""
+NO_ELEMENTS: frozenset[Element] = frozenset()
 SMALL = 1000
 """Changed elements below which a difference is never worth replacing the table."""
 
@@ -22,10 +25,11 @@ def delta(old: Program, new: Program) -> str:
         return ""
     if _frame(old) != _frame(new) or _kinds_changed(old, new):
         return whole(new)
-    if _changed_elements(old, new) > max(SMALL, new.element_count):
+    changes = _set_changes(old, new)
+    if sum(len(gone) + len(added) for gone, added in changes.values()) > max(SMALL, new.element_count):
         return whole(new)
     table = f"inet {new.table}"
-    return "".join(f"{line}\n" for line in _lines(old, new, table))
+    return "".join(f"{line}\n" for line in _lines(old, new, changes, table))
 
 
 def _frame(program: Program) -> object:
@@ -40,13 +44,19 @@ def _kinds_changed(old: Program, new: Program) -> bool:
     return any(before.get(part.name, set_type(part)) != set_type(part) for part in new.sets)
 
 
-def _changed_elements(old: Program, new: Program) -> int:
+def _set_changes(old: Program, new: Program) -> dict[str, Change]:
+    """What changes in each set of the new program. Comparing large sets is what costs, so it is done once."""
     before = {part.name: part.elements for part in old.sets}
-    sets = sum(len(part.elements ^ before.get(part.name, frozenset())) for part in new.sets)
-    return sets + sum(len(was.elements ^ now.elements) for was, now in zip(old.maps, new.maps, strict=True))
+    changes: dict[str, Change] = {}
+    for part in new.sets:
+        was = before.get(part.name, NO_ELEMENTS)
+        added = part.elements - was if was else part.elements
+        kept = len(part.elements) - len(added)
+        changes[part.name] = (was - part.elements if len(was) > kept else NO_ELEMENTS, added)
+    return changes
 
 
-def _lines(old: Program, new: Program, table: str) -> Iterator[str]:
+def _lines(old: Program, new: Program, changes: dict[str, Change], table: str) -> Iterator[str]:
     old_sets, new_sets = {part.name: part for part in old.sets}, {part.name: part for part in new.sets}
     old_chains, new_chains = {part.name: part for part in old.chains}, {part.name: part for part in new.chains}
     rewritten = [chain for chain in new.chains if old_chains.get(chain.name) != chain]
@@ -58,9 +68,9 @@ def _lines(old: Program, new: Program, table: str) -> Iterator[str]:
     emptied = [chain for chain in (*rewritten, *gone) if chain.name in old_chains]
     yield from (f"flush chain {table} {chain.name}" for chain in emptied)
     for part in new.sets:
-        elements = old_sets[part.name].elements if part.name in old_sets else frozenset()
-        yield from _elements("delete", table, part.name, set_elements(part, elements - part.elements))
-        yield from _elements("add", table, part.name, set_elements(part, part.elements - elements))
+        gone_elements, added = changes[part.name]
+        yield from _elements("delete", table, part.name, set_elements(part, gone_elements))
+        yield from _elements("add", table, part.name, set_elements(part, added))
     for chain in rewritten:
         yield from _rules(table, chain)
     for was, now in zip(old.maps, new.maps, strict=True):

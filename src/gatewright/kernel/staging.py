@@ -1,8 +1,8 @@
 """A program that is too large for one netlink message, in several transactions of which only the last has an effect.
 
-Without privilege over the machine the kernel takes a few thousand elements a message (`net.core.wmem_default`). Sets that
-no rule names yet change nothing, so they are filled first, piece by piece; the rules that use them then come into force
-in one transaction, as ever. What cannot be staged is a change of very many elements in a set that is in use.
+Without privilege over the machine the kernel takes a few thousand elements a message (`net.core.wmem_default`). Sets
+that no rule names yet change nothing, so they are filled first, piece by piece; the rules that use them then come into
+force in one transaction, as ever. What cannot be staged is a change of very many elements in a set that is in use.
 """
 
 from __future__ import annotations
