@@ -88,7 +88,8 @@ class Lab:
     def address(self, pod: str, family: int = 4) -> str:
         """A pod's address (`namespace/name`)."""
         entry = next(one for one in self.status()["pods"] if f"{one['namespace']}/{one['name']}" == pod)
-        return next(text for text in entry["addresses"] if (":" in text) == (family == 6))
+        addresses: list[str] = entry["addresses"]
+        return next(text for text in addresses if (":" in text) == (family == 6))
 
     @property
     def directory(self) -> Path:

@@ -76,6 +76,7 @@ def objects_to_json(objects: Iterable[Object]) -> list[Message]:
             "object": msgspec.to_builtins(msgspec.structs.replace(item, origin=None)),
             "file": item.origin.file if item.origin else "",
             "line": item.origin.line if item.origin else 0,
+            "document": item.origin.document if item.origin else 0,
         }
         for item in objects
     ]
@@ -89,8 +90,8 @@ def objects_from_json(entries: Iterable[Message]) -> list[Object]:
             tree = entry["object"]
             kind = KINDS[group_version(tree["apiVersion"])[0], tree["kind"]]
             item = msgspec.convert(tree, kind.struct)
-            origin = Origin(str(entry["file"]), int(entry["line"])) if entry["file"] else None
+            place = Origin(str(entry["file"]), int(entry["line"]), int(entry["document"]))
         except (KeyError, TypeError, ValueError) as error:
             raise LabError(f"the request holds an object that cannot be read: {error}") from error
-        found.append(msgspec.structs.replace(item, origin=origin))
+        found.append(msgspec.structs.replace(item, origin=place if place.file else None))
     return found

@@ -35,7 +35,7 @@ class Question:
     families: tuple[int, ...] = (4,)
     addresses: bool = True
     services: bool = True
-    timeout: float = 0.6
+    timeout: float = 0.4
 
 
 def probe(name: str, question: Question) -> tuple[tuple[Row, ...], Mapping[str, Any]]:
