@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
+from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, AddressSet
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Rule, Tier
@@ -98,24 +100,33 @@ def families_in_use(compiled: Compiled) -> tuple[int, ...]:
 
 def connectivity(compiled: Compiled, family: int) -> Connectivity:
     """Everything that the policies allow in one family."""
-    present = PodSet.of(
-        endpoint.index for endpoint in compiled.endpoints if not endpoint.addresses or endpoint.address(family)
-    )
-    sides = {direction: _sides(compiled, direction, present, family) for direction in Direction}
-    rectangles = []
-    for senders, reached in sides[Direction.EGRESS]:
-        for receivers, admitted in sides[Direction.INGRESS]:
-            for out, destinations in reached.items():
-                targets = destinations & receivers
-                if not targets:
-                    continue
-                for into, sources in admitted.items():
-                    origins, access = sources & senders, out & into
-                    if origins and access:
-                        rectangles.append(Rectangle(origins, targets, access))
+    index = AddressIndex(compiled.endpoints, compiled.snapshot.pod_range, family)
+    present = index.present
+    senders = _sides(compiled, Direction.EGRESS, index)
+    receivers = _sides(compiled, Direction.INGRESS, index)
     outside = tuple(_outside(compiled, present, family))
     named = tuple(_named(compiled, present, family))
-    return Connectivity(compiled, family, tuple(rectangles), outside, named)
+    return Connectivity(compiled, family, tuple(_rectangles(senders, receivers)), outside, named)
+
+
+def _rectangles(senders: list[_Side], receivers: list[_Side]) -> Iterator[Rectangle]:
+    """Where what a class may reach meets the classes that admit it."""
+    class_of = {position: number for number, side in enumerate(receivers) for position in side.members}
+    for sender in senders:
+        for out, destinations in sender.peers.items():
+            if len(destinations) < len(receivers):
+                near = sorted({class_of[position] for position in destinations})
+            else:
+                near = list(range(len(receivers)))
+            for number in near:
+                receiver = receivers[number]
+                targets = destinations & receiver.members
+                if not targets:
+                    continue
+                for into, sources in receiver.peers.items():
+                    origins, access = sources & sender.members, out & into
+                    if origins and access:
+                        yield Rectangle(origins, targets, access)
 
 
 def connections(compiled: Compiled) -> list[Connection]:
@@ -184,39 +195,41 @@ def _order(row: Connection) -> tuple[object, ...]:
     return (end(row.source), end(row.destination), row.family or 0)
 
 
-def _sides(
-    compiled: Compiled, direction: Direction, present: PodSet, family: int
-) -> list[tuple[PodSet, dict[Access, PodSet]]]:
-    """For each class: its members, and all peers partitioned by what they may do with it."""
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A class in one direction: its members, and by what they may do with it the peers that may do anything."""
+
+    members: PodSet
+    peers: dict[Access, PodSet]
+
+
+def _sides(compiled: Compiled, direction: Direction, index: AddressIndex) -> list[_Side]:
+    hosts = _host_network_pods(compiled, index.present) if direction is Direction.INGRESS else {}
     sides = []
-    for rules, members in compiled.classes(direction).items():
-        if not (members := members & present):
+    for rules, everyone in compiled.classes(direction).items():
+        if not (members := everyone & index.present):
             continue
-        parts = _peer_parts(compiled, rules, present, family)
-        if direction is Direction.EGRESS:
-            sides.append((members, parts))
-            continue
-        for neighbours, group in _by_own_node(compiled, members, present, bool(rules)):
-            sides.append((group, _admit(parts, neighbours)))
+        peers = _peer_parts(rules, index)
+        for neighbours, locals_ in hosts.values() if rules else ():
+            # A pod's own node may always reach it.
+            if group := members & locals_:
+                sides.append(_Side(group, _admit(peers, neighbours)))
+                members -= group
+        if members:
+            sides.append(_Side(members, peers))
     return sides
 
 
-def _by_own_node(
-    compiled: Compiled, members: PodSet, present: PodSet, restricted: bool
-) -> Iterator[tuple[PodSet, PodSet]]:
-    """(host-network pods of a node, members on that node): a pod's own node may always reach it."""
+def _host_network_pods(compiled: Compiled, present: PodSet) -> dict[str, tuple[PodSet, PodSet]]:
+    """For each node that has them: its host-network pods, and all its pods."""
     hosts: dict[str, list[int]] = {}
+    pods: dict[str, list[int]] = {}
     for endpoint in compiled.endpoints:
-        if restricted and endpoint.host_network and endpoint.node and endpoint.index in present:
-            hosts.setdefault(endpoint.node, []).append(endpoint.index)
-    rest = members
-    for node, neighbours in hosts.items():
-        group = PodSet.of(index for index in members if compiled.endpoints[index].node == node)
-        if group:
-            yield PodSet.of(neighbours), group
-            rest -= group
-    if rest:
-        yield NO_PODS, rest
+        if endpoint.node:
+            pods.setdefault(endpoint.node, []).append(endpoint.index)
+            if endpoint.host_network:
+                hosts.setdefault(endpoint.node, []).append(endpoint.index)
+    return {node: (PodSet.of(found) & present, PodSet.of(pods[node])) for node, found in hosts.items()}
 
 
 def _admit(parts: dict[Access, PodSet], neighbours: PodSet) -> dict[Access, PodSet]:
@@ -227,45 +240,41 @@ def _admit(parts: dict[Access, PodSet], neighbours: PodSet) -> dict[Access, PodS
     return admitted
 
 
-def _peer_parts(compiled: Compiled, rules: DirectionRules, present: PodSet, family: int) -> dict[Access, PodSet]:
-    parts: dict[_State, PodSet] = {_START: present}
+def _peer_parts(rules: DirectionRules, index: AddressIndex) -> dict[Access, PodSet]:
+    """All endpoints partitioned by what the rules let them do; those that may do nothing are left out."""
+    parts: dict[_State, PodSet] = {_START: index.present}
     for tier, rule in _walk(rules):
-        if rule is None:
-            parts = _merged((state.leave(tier), peers) for state, peers in parts.items())
-            continue
-        sure, unsure = _matching(compiled, rule, present, family)
         pieces: list[tuple[_State, PodSet]] = []
-        for state, peers in parts.items():
-            pieces.append((state.meet(rule, True), peers & sure))
-            pieces.append((state.meet(rule, False), peers & unsure))
-            pieces.append((state, peers - sure - unsure))
+        if rule is None:
+            pieces = [(state.leave(tier), peers) for state, peers in parts.items()]
+        else:
+            sure, unsure = _matching(rule, index)
+            for state, peers in parts.items():
+                pieces.append((state.meet(rule, True), peers & sure))
+                pieces.append((state.meet(rule, False), peers & unsure))
+                pieces.append((state, peers - sure - unsure))
         parts = _merged(pieces)
-    result: dict[Access, PodSet] = {}
-    for state, peers in parts.items():
-        access = state.end()
-        result[access] = result.get(access, NO_PODS) | peers
-    return result
+    return _merged((state.end(), peers) for state, peers in parts.items() if state.end())
 
 
-def _merged(pieces: Iterable[tuple[_State, PodSet]]) -> dict[_State, PodSet]:
-    parts: dict[_State, PodSet] = {}
+Part = TypeVar("Part")
+
+
+def _merged(pieces: Iterable[tuple[Part, PodSet]]) -> dict[Part, PodSet]:
+    parts: dict[Part, PodSet] = {}
     for state, peers in pieces:
         if peers:
             parts[state] = parts.get(state, NO_PODS) | peers
     return parts
 
 
-def _matching(compiled: Compiled, rule: Rule, present: PodSet, family: int) -> tuple[PodSet, PodSet]:
-    """The endpoints that the peers of a rule match, surely and perhaps."""
+def _matching(rule: Rule, index: AddressIndex) -> tuple[PodSet, PodSet]:
+    """The endpoints that the peers of a rule match: (surely, perhaps)."""
     if rule.peers.everyone:
-        return present, NO_PODS
-    sure, unsure = rule.peers.pods & present, NO_PODS
-    if rule.peers.addresses.ranges(family):
-        answers: dict[bool | None, list[int]] = {True: [], None: [], False: []}
-        for index in present - sure:
-            answers[matches_peer(compiled, rule.peers, compiled.endpoints[index], family)].append(index)
-        sure, unsure = sure | PodSet.of(answers[True]), PodSet.of(answers[None])
-    return sure, unsure
+        return index.present, NO_PODS
+    sure, unsure = index.within(rule.peers.addresses.ranges(index.family))
+    sure |= rule.peers.pods
+    return sure, unsure - sure
 
 
 def _walk(rules: DirectionRules) -> Iterator[tuple[Tier, Rule | None]]:

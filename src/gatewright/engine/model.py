@@ -7,7 +7,9 @@ are numbers. What is left of the policy is where it came from, for explanations.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress
 from gatewright.engine.podset import NO_PODS, PodSet
@@ -38,8 +40,7 @@ class Action(enum.StrEnum):
     PASS = "Pass"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, eq=False):
     """A pod, or a workload's representative pod. Compared by identity; `index` is its bit in every `PodSet`.
 
     `addresses` is empty while they are not known (manifests), else holds at most one address a family.
@@ -54,7 +55,7 @@ class Endpoint:
     kind: str
     labels: dict[str, str]
     addresses: tuple[IPAddress, ...] = ()
-    named_ports: dict[tuple[str, Protocol], Ranges] = field(default_factory=dict)
+    named_ports: dict[tuple[str, Protocol], Ranges] = {}
     ports: tuple[tuple[Protocol, int], ...] = ()
     node: str = ""
     host_network: bool = False

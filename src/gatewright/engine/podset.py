@@ -6,8 +6,12 @@ The bit of an endpoint is its position in `Compiled.endpoints`. Iterate only to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+_NOT_EMPTY = re.compile(rb"[^\0]", re.DOTALL)
+_POSITIONS = tuple(tuple(bit for bit in range(8) if value >> bit & 1) for value in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,10 @@ class PodSet:
 
     def __iter__(self) -> Iterator[int]:
         data = self.bits.to_bytes((self.bits.bit_length() + 7) // 8, "little")
-        for byte, value in enumerate(data):
-            while value:
-                low = value & -value
-                yield (byte << 3) + low.bit_length() - 1
-                value ^= low
+        for found in _NOT_EMPTY.finditer(data):
+            first = found.start() << 3
+            for position in _POSITIONS[found[0][0]]:
+                yield first + position
 
     def __len__(self) -> int:
         return self.bits.bit_count()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -134,6 +134,7 @@ def _pod_endpoint(pod: Pod, index: int, nodes: dict[str, tuple[IPAddress, ...]])
     addresses = tuple(parse_address(text) for text in pod.ips)
     if pod.spec.host_network and not addresses:
         addresses = nodes.get(pod.spec.node_name, ())
+    ports = _ports(pod.spec)
     return Endpoint(
         index=index,
         namespace=pod.namespace,
@@ -141,8 +142,8 @@ def _pod_endpoint(pod: Pod, index: int, nodes: dict[str, tuple[IPAddress, ...]])
         kind="Pod",
         labels=pod.labels,
         addresses=addresses,
-        named_ports=_named_ports(pod.spec),
-        ports=_declared_ports(pod.spec),
+        named_ports=ports.named,
+        ports=ports.declared,
         node=pod.spec.node_name,
         host_network=pod.spec.host_network,
         origin=pod.origin,
@@ -151,14 +152,15 @@ def _pod_endpoint(pod: Pod, index: int, nodes: dict[str, tuple[IPAddress, ...]])
 
 def _workload_endpoint(workload: Workload | CronJob, index: int) -> Endpoint:
     template = workload.template
+    ports = _ports(template.spec)
     return Endpoint(
         index=index,
         namespace=workload.namespace,
         name=workload.name,
         kind=workload.kind,
         labels=template.metadata.labels,
-        named_ports=_named_ports(template.spec),
-        ports=_declared_ports(template.spec),
+        named_ports=ports.named,
+        ports=ports.declared,
         host_network=template.spec.host_network,
         many=workload.replicas > 1 or isinstance(workload, DaemonSet),
         origin=workload.origin,
@@ -171,16 +173,23 @@ def _serving(spec: PodSpec) -> list[Container]:
     return [*spec.containers, *sidecars]
 
 
-def _named_ports(spec: PodSpec) -> dict[tuple[str, Protocol], Ranges]:
-    found: dict[tuple[str, Protocol], list[Range]] = {}
-    for container in _serving(spec):
-        for port in container.ports:
-            if port.name:
-                number = (port.container_port, port.container_port)
-                found.setdefault((port.name, Protocol(port.protocol)), []).append(number)
-    return {key: normalize(numbers) for key, numbers in found.items()}
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """The ports that a pod declares: by name, and all of them. Pods that declare the same share one."""
+
+    named: dict[tuple[str, Protocol], Ranges]
+    declared: tuple[tuple[Protocol, int], ...]
 
 
-def _declared_ports(spec: PodSpec) -> tuple[tuple[Protocol, int], ...]:
-    ports = {(Protocol(port.protocol), port.container_port) for c in _serving(spec) for port in c.ports}
-    return tuple(sorted(ports))
+def _ports(spec: PodSpec) -> _Ports:
+    return _ports_of(tuple((p.name, p.protocol, p.container_port) for c in _serving(spec) for p in c.ports))
+
+
+@lru_cache(maxsize=65536)
+def _ports_of(written: tuple[tuple[str, str, int], ...]) -> _Ports:
+    named: dict[tuple[str, Protocol], list[Range]] = {}
+    for name, protocol, number in written:
+        if name:
+            named.setdefault((name, Protocol(protocol)), []).append((number, number))
+    declared = {(Protocol(protocol), number) for _, protocol, number in written}
+    return _Ports({key: normalize(numbers) for key, numbers in named.items()}, tuple(sorted(declared)))
