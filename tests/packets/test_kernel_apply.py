@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gatewright.engine.model import Direction, RuleOrigin
 from gatewright.kernel.apply import apply, generation, read_back, remove
@@ -24,7 +27,10 @@ IN = Direction.INGRESS
 FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-def program_of(*ports: int, pods: int = 3) -> Program:
+Ports = int | tuple[int, int]
+
+
+def program_of(*ports: Ports, pods: int = 3) -> Program:
     """A node whose first pod accepts these TCP ports from the second."""
     return node_program(world(pods, ingress={0: isolated(IN, accept(tcp(*ports), pods=(1,)))}), range(pods))
 
@@ -56,6 +62,25 @@ def test_a_difference_leaves_exactly_the_new_program(empty: Namespace, first: Wo
         return read_back(nft)
 
     assert empty.run(work) == new
+
+
+SOME_PORTS = st.sets(st.sampled_from((80, 81, 443, (90, 99), (90, 95))), max_size=4)
+
+
+@FEW
+@given(st.lists(SOME_PORTS, min_size=2, max_size=5))
+def test_a_chain_of_small_differences_leaves_the_last_program(empty: Namespace, steps: list[set[Ports]]) -> None:
+    programs = [program_of(*ports) for ports in steps]
+
+    def work() -> Program | None:
+        nft = Nft(Library())
+        nft.run(whole(programs[0]))
+        for old, new in itertools.pairwise(programs):
+            if old != new:
+                nft.run(delta(old, new))
+        return read_back(nft)
+
+    assert empty.run(work) == programs[-1]
 
 
 def test_both_back_ends_apply_and_read_back(empty: Namespace, nft: Nft) -> None:
