@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -77,7 +78,8 @@ def telling_ports(cluster: Cluster) -> list[int]:
         for rule in [*(policy["spec"].get("ingress") or []), *(policy["spec"].get("egress") or [])]:
             for port in rule.get("ports") or []:
                 if isinstance(port.get("port"), int):
-                    found |= {port["port"], port.get("endPort", port["port"]) + 1}
+                    last = port.get("endPort", port["port"])
+                    found |= {port["port"], last, last + 1}
                 elif "port" in port:
                     found |= set(numbers_named(cluster, port["port"]))
     return sorted(port for port in found if 1 <= port <= 65535)
@@ -126,12 +128,7 @@ def selectors(keys: tuple[str, ...] = LABEL_KEYS, values: tuple[str, ...] = LABE
     )
 
 
-def pod_selectors(members: Iterable[Json]) -> st.SearchStrategy[Json]:
-    """A podSelector: often everything, or just what one of the pods carries."""
-    carried = [{"matchLabels": member["metadata"]["labels"]} for member in members]
-    return st.one_of(st.just({}), st.sampled_from([{}, *carried]), selectors())
-
-
+pod_selectors: st.SearchStrategy[Json] = st.just({}) | selectors()
 namespace_selectors = selectors() | selectors(("kubernetes.io/metadata.name",), NAMESPACES)
 
 
@@ -157,83 +154,88 @@ def ip_blocks(draw: st.DrawFn, addresses: tuple[str, ...]) -> Json:
     return {"cidr": str(cidr), **({"except": excepts} if excepts else {})}
 
 
-def peers(addresses: tuple[str, ...], members: list[Json]) -> st.SearchStrategy[Json]:
+@cache
+def peers(addresses: tuple[str, ...]) -> st.SearchStrategy[Json]:
     """One peer of a rule."""
     block = st.fixed_dictionaries({"ipBlock": ip_blocks(addresses)})
     return st.one_of(
-        st.fixed_dictionaries({"podSelector": pod_selectors(members)}),
+        st.fixed_dictionaries({"podSelector": pod_selectors}),
         st.fixed_dictionaries({"namespaceSelector": namespace_selectors}),
-        st.fixed_dictionaries({"podSelector": pod_selectors(members), "namespaceSelector": namespace_selectors}),
+        st.fixed_dictionaries({"podSelector": pod_selectors, "namespaceSelector": namespace_selectors}),
         block,
         block,
     )
 
 
-@st.composite
-def policy_ports(draw: st.DrawFn) -> Json:
-    """One entry of `ports`: protocol and port may be absent; a number, a name or a range."""
-    entry: Json = draw(st.fixed_dictionaries({}, optional={"protocol": st.sampled_from(PROTOCOLS)}))
-    port = draw(st.none() | st.sampled_from(NUMBERS) | st.sampled_from(PORT_NAMES))
-    if port is None:
-        return entry
-    entry = {**entry, "port": port}
-    if isinstance(port, int) and draw(st.booleans()):
-        entry["endPort"] = draw(st.sampled_from([number for number in NUMBERS if number >= port]))
-    return entry
+RANGES = [{"port": first, "endPort": last} for first in NUMBERS for last in NUMBERS if first <= last]
+PORTS: st.SearchStrategy[Json] = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"port": st.sampled_from(NUMBERS)}),
+    st.fixed_dictionaries({"port": st.sampled_from(PORT_NAMES)}),
+    st.sampled_from(RANGES),
+)
+some_protocol = st.fixed_dictionaries({}, optional={"protocol": st.sampled_from(PROTOCOLS)})
+policy_ports = st.builds(lambda protocol, port: {**protocol, **port}, some_protocol, PORTS)
 
 
-def rules(side: str, addresses: tuple[str, ...], members: list[Json]) -> st.SearchStrategy[Json]:
+@cache
+def rules(side: str, addresses: tuple[str, ...]) -> st.SearchStrategy[Json]:
     """One rule; mostly with peers; `from`/`to` and `ports` may be absent or empty."""
-    some_peers = st.lists(peers(addresses, members), min_size=1, max_size=3)
-    ports = st.lists(policy_ports(), max_size=2)
+    some_peers = st.lists(peers(addresses), min_size=1, max_size=3)
+    some_ports = st.lists(policy_ports, min_size=1, max_size=2)
     return st.one_of(
         st.fixed_dictionaries({side: some_peers}),
-        st.fixed_dictionaries({side: some_peers}),
-        st.fixed_dictionaries({side: some_peers, "ports": ports}),
-        st.fixed_dictionaries({}, optional={side: st.just([]), "ports": ports}),
+        st.fixed_dictionaries({side: some_peers, "ports": some_ports}),
+        st.fixed_dictionaries({"ports": some_ports}),
+        st.fixed_dictionaries({}, optional={side: st.just([]) | some_peers, "ports": st.just([]) | some_ports}),
+    )
+
+
+@cache
+def specs(sides: tuple[str, ...], addresses: tuple[str, ...]) -> st.SearchStrategy[Json]:
+    """The spec of a policy with rules in these directions, which need not be in force."""
+    by_side = {"ingress": rules("from", addresses), "egress": rules("to", addresses)}
+    return st.fixed_dictionaries(
+        {"podSelector": pod_selectors, **{side: st.lists(by_side[side], max_size=3) for side in sides}},
+        optional={"policyTypes": st.sampled_from(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"]))},
     )
 
 
 @st.composite
-def policies(draw: st.DrawFn, name: str, addresses: tuple[str, ...], members: list[Json]) -> Json:
-    """One NetworkPolicy, mostly in a namespace that has pods; its rules may stand in a direction not in force."""
-    types = st.sampled_from(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"]))
-    ingress = st.lists(rules("from", addresses, members), max_size=3)
-    egress = st.lists(rules("to", addresses, members), max_size=3)
-    shape = draw(st.sampled_from((("ingress",), ("egress",), ("ingress", "egress"), ())))
-    sides = {side: strategy for side, strategy in (("ingress", ingress), ("egress", egress)) if side in shape}
-    spec = draw(
-        st.fixed_dictionaries({"podSelector": pod_selectors(members), **sides}, optional={"policyTypes": types})
-    )
-    namespace = draw(st.sampled_from([member["metadata"]["namespace"] for member in members] + ["x"]))
-    metadata = {"name": name, "namespace": namespace}
+def policies(draw: st.DrawFn, name: str, addresses: tuple[str, ...], inside: tuple[str, ...] = ("x",)) -> Json:
+    """One NetworkPolicy in one of the namespaces."""
+    sides = draw(st.sampled_from((("ingress",), ("egress",), ("ingress", "egress"), ())))
+    metadata = {"name": name, "namespace": draw(st.sampled_from(inside))}
+    spec = draw(specs(sides, addresses))
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
 
 
 @st.composite
-def container_ports(draw: st.DrawFn) -> list[Json]:
-    """The ports of one container; a name stands at most once in it."""
-    names = draw(st.lists(st.sampled_from(PORT_NAMES), max_size=2, unique=True))
-    return [
-        {
-            "name": name,
-            "containerPort": draw(st.sampled_from((80, 81, 8080))),
-            **draw(st.fixed_dictionaries({}, optional={"protocol": st.sampled_from(PROTOCOLS)})),
-        }
-        for name in names
-    ]
+def rulebooks(draw: st.DrawFn, addresses: tuple[str, ...], members: list[Json], most: int) -> list[Json]:
+    """Some policies, mostly in namespaces that have pods."""
+    inside = (*(member["metadata"]["namespace"] for member in members), "x")
+    return [draw(policies(f"np{index}", addresses, inside)) for index in range(draw(st.integers(1, most)))]
+
+
+port_numbers = st.fixed_dictionaries(
+    {"containerPort": st.sampled_from((80, 81, 8080))}, optional={"protocol": st.sampled_from(PROTOCOLS)}
+)
+container_ports = st.dictionaries(st.sampled_from(PORT_NAMES), port_numbers, max_size=2).map(
+    lambda ports: [{"name": name, **port} for name, port in ports.items()]
+)
+"""The ports of one container; a name stands at most once in it."""
 
 
 @st.composite
 def pod_specs(draw: st.DrawFn) -> Json:
     """Containers, and sometimes an init container that keeps running (or does not)."""
-    spec: Json = {"containers": [{"name": "main", "image": "app", "ports": draw(container_ports())}]}
+    spec: Json = {"containers": [{"name": "main", "image": "app", "ports": draw(container_ports)}]}
     kind = draw(st.sampled_from(("none", "none", "second", "sidecar", "setup")))
     if kind == "second":
-        spec["containers"].append({"name": kind, "image": "app", "ports": draw(container_ports())})
+        spec["containers"].append({"name": kind, "image": "app", "ports": draw(container_ports)})
     elif kind != "none":
         restart = {"restartPolicy": "Always"} if kind == "sidecar" else {}
-        spec["initContainers"] = [{"name": kind, "image": "app", "ports": draw(container_ports()), **restart}]
+        spec["initContainers"] = [{"name": kind, "image": "app", "ports": draw(container_ports), **restart}]
     return spec
 
 
@@ -241,6 +243,9 @@ def pod(namespace: str, name: str, pod_labels: dict[str, str], spec: Json, statu
     """A Pod object."""
     metadata = {"name": name, "namespace": namespace, "labels": pod_labels}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
+
+
+phases = st.fixed_dictionaries({}, optional={"phase": st.sampled_from(("Running", "Pending", "Succeeded", "Failed"))})
 
 
 @st.composite
@@ -259,9 +264,7 @@ def pods(draw: st.DrawFn, index: int, running: bool) -> Json:
     if not running:
         return pod(draw(st.sampled_from(OFTEN_THE_FIRST)), f"p{index}", draw(labels), spec, {})
     families = draw(st.sampled_from((slice(0, 2), slice(0, 2), slice(0, 1), slice(1, 2), slice(0, 0))))
-    status: Json = draw(
-        st.fixed_dictionaries({}, optional={"phase": st.sampled_from(("Running", "Pending", "Succeeded", "Failed"))})
-    )
+    status: Json = dict(draw(phases))
     ips = (NODES[node] if node else ()) if host_network else pod_ips(index)[families]
     if status.get("phase") in ("Succeeded", "Failed") and not host_network and draw(st.booleans()):
         ips = pod_ips(0)  # it kept in its status what another pod holds by now
@@ -303,14 +306,13 @@ def edges(cluster_policies: Iterable[Json]) -> list[str]:
 
 
 @st.composite
-def clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 3) -> Cluster:
-    """A cluster in any condition."""
-    running = draw(st.sampled_from(((True,), (True, False), (False,))))
+def clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 3, *, manifests: bool = False) -> Cluster:
+    """A cluster in any condition; with `manifests`, one that does not run, so that no pod's address is known."""
+    running = (False,) if manifests else draw(st.sampled_from(((True,), (True, False), (False,))))
     members = [draw(pods(index, draw(st.sampled_from(running)))) for index in range(draw(st.integers(2, max_pods)))]
     nodes = [node(name) for name in sorted(draw(st.sets(st.sampled_from(tuple(NODES)))))]
     addresses = (*(ip for index in range(max_pods) for ip in pod_ips(index)), *NODES["n0"], "192.0.2.1", "2001:db8::1")
-    count = draw(st.integers(1, max_policies))
-    rulebook = [draw(policies(f"np{index}", addresses, members)) for index in range(count)]
+    rulebook = draw(rulebooks(addresses, members, max_policies))
     ranges = draw(st.sampled_from(((), ("10.0.0.0/29",), ("10.0.0.0/30", "10.0.0.4/30", "fd00::/125"), ("fd00::/64",))))
     candidates = [*edges(rulebook), *(ip for ips in NODES.values() for ip in ips), "192.0.2.1", "2001:db8::1"]
     outside = draw(st.lists(st.sampled_from(candidates), max_size=4, unique=True))
@@ -326,6 +328,5 @@ def lab_clusters(draw: st.DrawFn, pod_addresses: Sequence[tuple[str, ...]], max_
         status = {"phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
         members.append(pod(draw(st.sampled_from(OFTEN_THE_FIRST)), f"p{index}", draw(labels), spec, status))
     addresses = tuple(ip for ips in pod_addresses for ip in ips)
-    count = draw(st.integers(1, max_policies))
-    rulebook = [draw(policies(f"np{index}", addresses, members)) for index in range(count)]
+    rulebook = draw(rulebooks(addresses, members, max_policies))
     return Cluster((*draw(namespaces()), *members, *rulebook))

@@ -18,6 +18,17 @@ from tests.subjects import Engine
 @pytest.mark.timeout(600)
 @given(clusters())
 def test_engine_equals_reference(cluster: Cluster) -> None:
+    agree(cluster)
+
+
+@pytest.mark.timeout(600)
+@given(clusters(manifests=True))
+def test_engine_equals_reference_where_addresses_are_not_known(cluster: Cluster) -> None:
+    agree(cluster)
+
+
+def agree(cluster: Cluster) -> None:
+    """Ask both everything."""
     engine = Engine(cluster.objects, cluster.pod_cidrs)
     reference = Reference(cluster.objects, cluster.pod_cidrs)
     for question in connections(cluster):

@@ -8,12 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.reference.evaluator import policy_types
-from tests.strategies import NODES, Cluster, clusters, connections, pod, pod_ips, policies
+from tests.strategies import NODES, Cluster, clusters, connections, pod_ips, policies
 from tests.subjects import Engine
 
 Json = dict[str, Any]
 ADDRESSES = (*pod_ips(0), *pod_ips(1), *NODES["n0"], "192.0.2.1")
-SOMEBODY = [pod("x", "somebody", {"app": "a"}, {}, {})]
 MORE = {"denied": 0, "depends": 1, "allowed": 2}
 
 
@@ -23,7 +22,7 @@ def answers(cluster: Cluster, questions_of: Cluster) -> list[tuple[Any, str]]:
     return [(question, engine.connection(*question)) for question in connections(questions_of)]
 
 
-@given(clusters(max_pods=3), policies("added", ADDRESSES, SOMEBODY), st.data())
+@given(clusters(max_pods=3), policies("added", ADDRESSES), st.data())
 def test_an_added_policy_for_isolated_pods_never_removes_a_connection(
     cluster: Cluster, extra: Json, data: st.DataObject
 ) -> None:
@@ -55,7 +54,7 @@ def turned(obj: Json, data: st.DataObject) -> Json:
     return {**obj, "spec": spec}
 
 
-@given(clusters(max_pods=3), policies("elsewhere", ADDRESSES, SOMEBODY))
+@given(clusters(max_pods=3), policies("elsewhere", ADDRESSES))
 def test_a_policy_that_selects_nothing_changes_nothing(cluster: Cluster, extra: Json) -> None:
     elsewhere = {**extra, "metadata": {"name": "elsewhere", "namespace": "without-pods"}}
     nobody = {**extra, "spec": {**extra["spec"], "podSelector": {"matchLabels": {"app": "nobody"}}}}
@@ -63,7 +62,7 @@ def test_a_policy_that_selects_nothing_changes_nothing(cluster: Cluster, extra: 
     assert answers(more, more) == answers(cluster, more)
 
 
-@given(clusters())
+@given(clusters(max_pods=3))
 def test_without_policies_everything_is_allowed(cluster: Cluster) -> None:
     bare = cluster.with_objects(obj for obj in cluster.objects if obj["kind"] != "NetworkPolicy")
     assert {answer for _, answer in answers(bare, cluster)} <= {"allowed"}

@@ -1,0 +1,242 @@
+"""Breaks the engine on purpose, one fault at a time, and says which suites notice: `python -m tests.mutants [NAME...]`.
+
+A test that cannot fail proves nothing. Each mutant is a fault that someone could write: a copy of the tree gets it,
+then the case tables and the comparison with the reference run on the copy. Exits 1 if a fault gets past both, 2 if a
+mutant no longer applies to the code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SUITES = {
+    "cases": ["tests/semantics"],
+    "reference": ["tests/properties/test_engine_equals_reference.py", "-k", "test_engine_equals_reference"],
+}
+OPTIONS = ["-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk"]
+SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: in `file` (below src/gatewright), `old`, which stands there once, becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+SELECT = "found &= self.selectors.select(pods)"
+FROM_POLICY = "engine/compile.py"
+MUTANTS = (
+    Mutant("selectors of one peer are alternatives", FROM_POLICY, SELECT, SELECT.replace("&=", "|=")),
+    Mutant(
+        "a podSelector alone reaches all namespaces",
+        FROM_POLICY,
+        "found = self.members[namespace]\n",
+        "found = self.selectable\n",
+    ),
+    Mutant("only the first policy counts", FROM_POLICY, "in sorted(group)]", "in sorted(group)[:1]]"),
+    Mutant("no peers is nobody", FROM_POLICY, "return Peers(everyone=True)", "return Peers()"),
+    Mutant("no ports is no traffic", FROM_POLICY, "return ALL_TRAFFIC, ()", "return NO_TRAFFIC, ()"),
+    Mutant(
+        "SCTP is taken for TCP",
+        FROM_POLICY,
+        'Protocol(port.protocol or "TCP")',
+        'Protocol((port.protocol or "TCP").replace("SCTP", "TCP"))',
+    ),
+    Mutant("the default protocol is UDP", FROM_POLICY, 'port.protocol or "TCP"', 'port.protocol or "UDP"'),
+    Mutant(
+        "a protocol without port is all traffic",
+        FROM_POLICY,
+        "numbers |= PortSet.of(protocol, *EVERY_PORT)",
+        "numbers |= ALL_TRAFFIC",
+    ),
+    Mutant(
+        "endPort is left out of its range",
+        FROM_POLICY,
+        "(port.port, port.end_port or port.port)",
+        "(port.port, max(port.port, (port.end_port or port.port) - 1))",
+    ),
+    Mutant("endPort is ignored", FROM_POLICY, "(port.port, port.end_port or port.port)", "(port.port, port.port)"),
+    Mutant(
+        "a name means the same on every pod", FROM_POLICY, "if pods := reachable & carriers:", "if pods := reachable:"
+    ),
+    Mutant(
+        "a name holds towards an ipBlock",
+        FROM_POLICY,
+        "Rule(Peers(pods=pods), ports,",
+        "Rule(Peers(pods=pods, addresses=draft.peers.addresses), ports,",
+    ),
+    Mutant(
+        "host network pods are subjects and peers",
+        FROM_POLICY,
+        "PodSet.of(e.index for e in self.endpoints if not e.host_network)",
+        "PodSet.of(e.index for e in self.endpoints)",
+    ),
+    Mutant(
+        "except is ignored",
+        "engine/addresses.py",
+        "ranges = subtract((whole,), cut)",
+        "ranges = subtract((whole,), ())",
+    ),
+    Mutant(
+        "an IPv4 block of everything covers IPv6",
+        "engine/addresses.py",
+        "return cls(v4=ranges) if family == 4 else cls(v6=ranges)\n\n    @classmethod\n    def of_address",
+        "return cls(v4=ranges, v6=EVERY_V6 if ranges == EVERY_V4 else ()) if family == 4 else cls(v6=ranges)"
+        "\n\n    @classmethod\n    def of_address",
+    ),
+    Mutant(
+        "the last address of a block is left out",
+        "engine/addresses.py",
+        "int(network.broadcast_address))",
+        "max(int(network.network_address), int(network.broadcast_address) - 1))",
+    ),
+    Mutant(
+        "NotIn and DoesNotExist need the key",
+        "engine/selectors.py",
+        'return self._all - found if operator in ("NotIn", "DoesNotExist") else found',
+        'return self._with_key(key) - found if operator in ("NotIn", "DoesNotExist") else found',
+    ),
+    Mutant(
+        "only the last requirement of a selector counts",
+        "engine/selectors.py",
+        "answer &= self._requirement(requirement)",
+        "answer = self._requirement(requirement)",
+    ),
+    Mutant(
+        "egress is always in force when policyTypes is absent",
+        "objects/policy.py",
+        'return ("Ingress", "Egress") if self.spec.egress else ("Ingress",)',
+        'return ("Ingress", "Egress")',
+    ),
+    Mutant(
+        "an egress rule leaves egress open when policyTypes is absent",
+        "objects/policy.py",
+        'return ("Ingress", "Egress") if self.spec.egress else ("Ingress",)',
+        'return ("Ingress",)',
+    ),
+    Mutant(
+        "finished pods stay in",
+        "engine/snapshot.py",
+        "if isinstance(item, Pod) and item.status.phase not in FINISHED:",
+        "if isinstance(item, Pod):",
+    ),
+    Mutant(
+        "init containers that end have port names",
+        "engine/snapshot.py",
+        ' if container.restart_policy == "Always"]',
+        "]",
+    ),
+    Mutant(
+        "sidecars have no port names",
+        "engine/snapshot.py",
+        "return [*spec.containers, *sidecars]",
+        "return [*spec.containers]",
+    ),
+    Mutant("namespaces lack their name", "engine/snapshot.py", "{**own, NAMESPACE_NAME_LABEL: name}", "{**own}"),
+    Mutant(
+        "one side's allow is enough",
+        "engine/verdict.py",
+        "if Outcome.DENIED in (left, right):",
+        "if left is right is Outcome.DENIED:",
+    ),
+    Mutant(
+        "a pod's own node is blocked",
+        "engine/verdict.py",
+        "if direction is Direction.INGRESS and _is_own_node(",
+        "if False and _is_own_node(",
+    ),
+    Mutant(
+        "a pod reaches its own node against its egress policy",
+        "engine/verdict.py",
+        "if direction is Direction.INGRESS and _is_own_node(",
+        "if _is_own_node(",
+    ),
+    Mutant(
+        "a pod cannot reach itself",
+        "engine/verdict.py",
+        "if source is destination and isinstance(source, Endpoint) and not source.many:",
+        "if False:",
+    ),
+    Mutant(
+        "an unknown address is in every block that meets the range",
+        "engine/verdict.py",
+        "return True if shared == possible.ranges(family) else None",
+        "return True",
+    ),
+    Mutant(
+        "the pod range is not asked",
+        "engine/verdict.py",
+        "return pod_range if pod_range and not peer.host_network else ALL_ADDRESSES",
+        "return ALL_ADDRESSES",
+    ),
+    Mutant(
+        "a pod's address is not the pod",
+        "engine/verdict.py",
+        "compiled.by_address.get(party, party)",
+        "party",
+    ),
+)
+
+
+def run(mutant: Mutant, tree: Path) -> dict[str, bool]:
+    """Which suites fail on the tree with the fault in it. Raises LookupError where the fault does not apply."""
+    path = tree / "src/gatewright" / mutant.file
+    text = path.read_text()
+    if text.count(mutant.old) != 1:
+        raise LookupError(f"{mutant.name}: {mutant.file} has its text {text.count(mutant.old)} times; write it anew")
+    path.write_text(text.replace(mutant.old, mutant.new))
+    try:
+        return {suite: fails(arguments, tree) for suite, arguments in SUITES.items()}
+    finally:
+        path.write_text(text)
+
+
+def fails(arguments: list[str], tree: Path) -> bool:
+    """Whether a suite fails on the tree (a run that hangs, or cannot even start, fails too)."""
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *OPTIONS, *arguments]
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+def main(names: list[str]) -> int:
+    """Try every mutant, or those whose name has one of the words; print who noticed."""
+    chosen = [mutant for mutant in MUTANTS if not names or any(name in mutant.name for name in names)]
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Path(directory)
+        for part in ("src", "tests"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        if broken := [suite for suite, arguments in SUITES.items() if fails(arguments, tree)]:
+            print(f"the suites must pass before anything is broken: {', '.join(broken)} fail")
+            return 2
+        survivors = 0
+        for mutant in chosen:
+            try:
+                caught = run(mutant, tree)
+            except LookupError as error:
+                print(error.args[0])
+                return 2
+            survivors += not any(caught.values())
+            by = ", ".join(suite for suite, noticed in caught.items() if noticed) or "NOBODY"
+            print(f"{mutant.name}: noticed by {by}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} faults noticed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
