@@ -58,6 +58,7 @@ SYSTEM: tuple[Object, ...] = (
             containers=(
                 Container(
                     name="dns",
+                    image="gatewright-name-server",
                     ports=(
                         ContainerPort(name="dns", container_port=53, protocol="UDP"),
                         ContainerPort(name="dns-tcp", container_port=53, protocol="TCP"),
@@ -166,8 +167,6 @@ def _unfit(item: Object) -> Iterable[Problem]:
     if not isinstance(spec, PodSpec):
         return
     where = str(item.origin or "")
-    if not spec.containers:
-        yield Problem(where, f"{item.kind} {item.name}: spec.containers: Required value")
     names = [container.name for container in (*spec.init_containers, *spec.containers)]
     for name in names:
         if not name or len(name) > 63 or not name.replace("-", "").isalnum() or not name.isascii():

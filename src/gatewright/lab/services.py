@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import IPAddress, IPNetwork, parse_address
-from gatewright.engine.ports import FIRST_PORT, LAST_PORT, Protocol
 from gatewright.engine.selectors import matches
 from gatewright.errors import Problem
 from gatewright.lab.addresses import DNS_ADDRESS, NODE_ADDRESSES, SERVICE_CIDRS, service_address
@@ -66,27 +65,12 @@ def allocate(
             owners |= dict.fromkeys(filter(None, allocation.node_ports), key)
     result: dict[str, Allocation] = {}
     for service in wanted:
-        problems += _port_problems(service)
         try:
             addresses = _addresses(service, before.get(_key(service)), owners, networks)
             result[_key(service)] = Allocation(addresses, _node_ports(service, before.get(_key(service)), owners))
         except LabError as error:
             problems.append(Problem(str(service.origin or ""), f"Service {service.name}: {error}"))
     return result, problems
-
-
-def _port_problems(service: Service) -> Iterator[Problem]:
-    for index, port in enumerate(service.spec.ports):
-        where = f"Service {service.name}: spec.ports[{index}]"
-        if not FIRST_PORT <= port.port <= LAST_PORT:
-            rule = f"must be between {FIRST_PORT} and {LAST_PORT}, inclusive"
-            yield Problem(str(service.origin or ""), f"{where}.port: Invalid value: {port.port}: {rule}")
-        if isinstance(port.target_port, int) and not 0 <= port.target_port <= LAST_PORT:
-            rule = f"must be between {FIRST_PORT} and {LAST_PORT}, inclusive"
-            yield Problem(str(service.origin or ""), f"{where}.targetPort: Invalid value: {port.target_port}: {rule}")
-        if port.protocol not in tuple(Protocol):
-            rule = 'supported values: "SCTP", "TCP", "UDP"'
-            yield Problem(str(service.origin or ""), f'{where}.protocol: Unsupported value: "{port.protocol}": {rule}')
 
 
 def _key(service: Service) -> str:

@@ -18,6 +18,7 @@ from gatewright.lab.errors import LabError
 from gatewright.objects.kinds import KINDS, group_version
 from gatewright.objects.meta import Object
 from gatewright.objects.origin import Origin
+from gatewright.objects.validation import faults_of
 
 LIMIT = 128 << 20
 """Bytes of one message."""
@@ -90,8 +91,11 @@ def objects_from_json(entries: Iterable[Message]) -> list[Object]:
             tree = entry["object"]
             kind = KINDS[group_version(tree["apiVersion"])[0], tree["kind"]]
             item = msgspec.convert(tree, kind.struct)
+            faults = faults_of(item)
             place = Origin(str(entry["file"]), int(entry["line"]), int(entry["document"]))
         except (KeyError, TypeError, ValueError) as error:
             raise LabError(f"the request holds an object that cannot be read: {error}") from error
+        if faults:
+            raise LabError(f"the request holds an object that is not valid: {item}: {faults[0].what}")
         found.append(msgspec.structs.replace(item, origin=place if place.file else None))
     return found

@@ -75,7 +75,7 @@ def test_objects_travel_whole_with_their_place() -> None:
     before = objects(pod("a", spec="hostname: x, ") + service("s", "selector: {a: b}, ports: [{port: 1}]"))
     after = wire.objects_from_json(wire.objects_to_json(before))
     assert after == [wire.placed(item) for item in before]
-    assert str(after[0].origin) == "test.yaml:1"
+    assert str(after[0].origin) == "test.yaml:2"
 
 
 @pytest.mark.parametrize(
