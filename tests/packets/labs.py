@@ -20,6 +20,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
+_AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env")
+"""`env` is what finds and starts the program then, with nothing left of root's rights."""
 _RUN = "from gatewright.cli.main import main; main()"
 
 
@@ -135,8 +137,7 @@ def _as_user(files: Path) -> Lab:
     words: tuple[str, ...] = (sys.executable, "-c", _RUN)
     if os.geteuid() == 0:
         os.chown(runtime, NOBODY, NOBODY)
-        drop = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-        words = (*drop, _python_for_everybody(), "-c", _RUN)
+        words = (*_AS_NOBODY, _python_for_everybody(), "-c", _RUN)
         packages = Path(click.__file__).parents[1]
         environment |= {"PYTHONPATH": f"{ROOT / 'src'}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
         if subprocess.run([*words, "--version"], env=environment, capture_output=True, check=False).returncode:
@@ -150,7 +151,6 @@ def _python_for_everybody() -> str:
     """A Python of this version that every user may run: the system's, where ours lies in a home directory."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", candidate, "-c", ""]
-        if subprocess.run(words, capture_output=True, check=False).returncode == 0:
+        if subprocess.run([*_AS_NOBODY, candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
             return candidate
     pytest.skip(f"no {version} that an ordinary user may run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -125,6 +126,20 @@ def test_a_lab_that_cannot_start_leaves_nothing() -> None:
         error = lab.error("up", "-f", str(lab.file(CLUSTER.replace("{name: client,", "{name: client, namespace: x,"))))
         assert "namespace" in error
         assert not lab.directory.exists()
+
+
+def test_where_namespaces_are_forbidden_one_line_says_what_to_allow() -> None:
+    """In a user namespace that allows no others, without any capability: what a locked down machine looks like."""
+    with lab_of("user") as lab:
+        limit = "echo 0 > /proc/sys/user/max_user_namespaces"
+        drop = "exec setpriv --bounding-set -all --inh-caps -all --no-new-privs --"
+        python = shlex.join([*lab.words[-3:], "lab", "up", "-f", str(lab.file(CLUSTER))])
+        words = [*lab.words[:-3], "unshare", "-Ur", "sh", "-c", f"{limit}; {drop} {python}"]
+        done = subprocess.run(words, env=lab.environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("gatewright: no permission to make namespaces: run as root, or allow")
+        assert done.stderr.count("\n") == 1
+        assert list(lab.base.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "A", "x" * 41])

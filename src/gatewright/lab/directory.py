@@ -93,18 +93,28 @@ def start_time(pid: int) -> int | None:
 
 
 def base_directory() -> Path:
-    """The directory of all labs of this user, made on first use: below /run as root, else below XDG_RUNTIME_DIR."""
-    if os.geteuid() == 0:
-        base = Path("/run/gatewright/lab")
-    elif runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        base = Path(runtime) / "gatewright" / "lab"
-    else:
-        base = Path.home() / ".local" / "state" / "gatewright" / "lab"
+    """The directory of all labs of this user, made on first use. Raises LabError."""
+    candidates = _base_candidates()
+    for base in candidates[:-1]:
+        with contextlib.suppress(LabError):
+            return _own_directory(base)
+    return _own_directory(candidates[-1])
+
+
+def _base_candidates() -> list[Path]:
+    """Below /run as root (who may be root of a user namespace only, and then not own it); else where users may write."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    own = Path(runtime) if runtime else Path.home() / ".local" / "state"
+    return [Path("/run/gatewright/lab")] * (os.geteuid() == 0) + [own / "gatewright" / "lab"]
+
+
+def _own_directory(base: Path) -> Path:
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = base.stat()
     except OSError as error:
-        raise LabError(f"cannot make {base}: {error.strerror}; set XDG_RUNTIME_DIR to a directory of yours") from error
+        what = f"cannot make {base}: {error.strerror}"
+        raise LabError(f"{what}; set XDG_RUNTIME_DIR to a directory of yours") from error
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise LabError(f"{base} must belong to you with mode 0700; run: chmod 700 {base}")
     return base
