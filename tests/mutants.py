@@ -34,51 +34,58 @@ class Mutant:
     new: str
 
 
-SELECT = "found &= self.selectors.select(pods)"
-FROM_POLICY = "engine/compile.py"
+COMPILE, DRAFTS, SELECTION = "engine/compile.py", "engine/drafts.py", "engine/selection.py"
 MUTANTS = (
-    Mutant("selectors of one peer are alternatives", FROM_POLICY, SELECT, SELECT.replace("&=", "|=")),
+    Mutant(
+        "selectors of one peer are alternatives",
+        SELECTION,
+        "found |= self._members[self._namespace_names[position]]\n        return found if pods is None else found & ",
+        "found |= self._members[self._namespace_names[position]]\n        return found if pods is None else found | ",
+    ),
     Mutant(
         "a podSelector alone reaches all namespaces",
-        FROM_POLICY,
-        "found = self.members[namespace]\n",
+        SELECTION,
+        "found = self._members[namespace]\n",
         "found = self.selectable\n",
     ),
-    Mutant("only the first policy counts", FROM_POLICY, "in sorted(group)]", "in sorted(group)[:1]]"),
-    Mutant("no peers is nobody", FROM_POLICY, "return Peers(everyone=True)", "return Peers()"),
-    Mutant("no ports is no traffic", FROM_POLICY, "return ALL_TRAFFIC, ()", "return NO_TRAFFIC, ()"),
+    Mutant("only the first policy counts", COMPILE, "in sorted(group)]", "in sorted(group)[:1]]"),
+    Mutant("no peers is nobody", DRAFTS, "return Peers(everyone=True)", "return Peers()"),
+    Mutant(
+        "no ports is no traffic",
+        DRAFTS,
+        "return ALL_TRAFFIC, ()\n    numbers, names = NO_TRAFFIC, []\n    for port in ports:\n        protocol = P",
+        "return NO_TRAFFIC, ()\n    numbers, names = NO_TRAFFIC, []\n    for port in ports:\n        protocol = P",
+    ),
     Mutant(
         "SCTP is taken for TCP",
-        FROM_POLICY,
+        DRAFTS,
         'Protocol(port.protocol or "TCP")',
         'Protocol((port.protocol or "TCP").replace("SCTP", "TCP"))',
     ),
-    Mutant("the default protocol is UDP", FROM_POLICY, 'port.protocol or "TCP"', 'port.protocol or "UDP"'),
+    Mutant("the default protocol is UDP", DRAFTS, 'port.protocol or "TCP"', 'port.protocol or "UDP"'),
     Mutant(
         "a protocol without port is all traffic",
-        FROM_POLICY,
+        DRAFTS,
         "numbers |= PortSet.of(protocol, *EVERY_PORT)",
         "numbers |= ALL_TRAFFIC",
     ),
     Mutant(
         "endPort is left out of its range",
-        FROM_POLICY,
+        DRAFTS,
         "(port.port, port.end_port or port.port)",
         "(port.port, max(port.port, (port.end_port or port.port) - 1))",
     ),
-    Mutant("endPort is ignored", FROM_POLICY, "(port.port, port.end_port or port.port)", "(port.port, port.port)"),
-    Mutant(
-        "a name means the same on every pod", FROM_POLICY, "if pods := reachable & carriers:", "if pods := reachable:"
-    ),
+    Mutant("endPort is ignored", DRAFTS, "(port.port, port.end_port or port.port)", "(port.port, port.port)"),
+    Mutant("a name means the same on every pod", COMPILE, "if pods := reachable & carriers:", "if pods := reachable:"),
     Mutant(
         "a name holds towards an ipBlock",
-        FROM_POLICY,
+        COMPILE,
         "Rule(Peers(pods=pods), ports,",
         "Rule(Peers(pods=pods, addresses=draft.peers.addresses), ports,",
     ),
     Mutant(
         "host network pods are subjects and peers",
-        FROM_POLICY,
+        SELECTION,
         "PodSet.of(e.index for e in self.endpoints if not e.host_network)",
         "PodSet.of(e.index for e in self.endpoints)",
     ),
