@@ -259,7 +259,9 @@ def down(name: str, every: bool) -> None:
 @click.option("--addresses", "only", flag_value="addresses", help="Only by pod address.")
 @click.option("--services", "only", flag_value="services", help="Only through Services.")
 @click.option("--strict", is_flag=True, help="Exit with 1 also for what a flat network does not enforce.")
-@click.option("--timeout", type=click.FloatRange(0.05, 30), default=0.4, show_default=True, help="Seconds of one attempt of two.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.05, 30), default=0.4, show_default=True, help="Seconds of one attempt of two."
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
 def probe(
     name: str,

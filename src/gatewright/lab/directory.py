@@ -102,7 +102,7 @@ def base_directory() -> Path:
 
 
 def _base_candidates() -> list[Path]:
-    """Below /run as root (who may be root of a user namespace only, and then not own it); else where users may write."""
+    """Below /run as root (who may be root of a user namespace only, and not own it); else where users may write."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     own = Path(runtime) if runtime else Path.home() / ".local" / "state"
     return [Path("/run/gatewright/lab")] * (os.geteuid() == 0) + [own / "gatewright" / "lab"]

@@ -31,7 +31,9 @@ def test_every_lab_has_its_name_server() -> None:
 
 
 def test_all_problems_are_listed_with_their_places() -> None:
-    wrong = pod("a").replace("namespace: default", "namespace: x") + service("s", "clusterIP: 1.2.3.4, ports: [{port: 1}]")
+    wrong = pod("a").replace("namespace: default", "namespace: x") + service(
+        "s", "clusterIP: 1.2.3.4, ports: [{port: 1}]"
+    )
     found = problems(wrong + pod("b", spec="volumes: [{name: ../v, emptyDir: {}}], "))
     assert len(found) == 3
     assert found[0].startswith("test.yaml:")
