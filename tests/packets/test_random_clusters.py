@@ -22,7 +22,7 @@ from tests.subjects import Engine
 
 pytestmark = pytest.mark.packets
 PODS = 4
-CLUSTERS = 24
+CLUSTERS = 20
 SECONDS = 90
 NUMBER = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP, "ICMP": EXPERIMENT}
 ADDRESSES = [(f"10.77.0.{number}", f"fd77::{number:x}") for number in range(1, PODS + 1)]

@@ -17,7 +17,7 @@ NOT_DECIDED_HERE = {
     49: "API operations: a matter of the API, not of verdicts",
 }
 ROWS_DECIDED_ELSEWHERE = {
-    "a peer `{}`, or ipBlock together with a selector": "refused when decoded",
+    "a peer `{}`, or ipBlock together with a selector": "refused when decoded: test_refused.py",
     "established connections when a policy changes": "a matter of conntrack, shown with packets",
     "Service addresses": "a matter of the Service's translation",
     "headless, ExternalName, selector-less Service": "a matter of the Service's translation",
