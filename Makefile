@@ -30,7 +30,8 @@ lint: $(INSTALLED) ## check style, types, the rooms' import contract, the shell 
 
 bench: $(INSTALLED) ## measure the figures of docs/benchmarks.md on this machine
 	@scripts/setup packages lab
-	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(PYTHON) "$$script" || exit 1; done
+	@for script in $$(grep -l __main__ benchmarks/*.py); do \
+		echo "== $$script"; $(PYTHON) -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
 
 lock: $(INSTALLED) ## compile requirements/*.txt again from pyproject.toml
 	$(COMPILE) --output-file requirements/runtime.txt
