@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_pton
 
 from gatewright.engine.ports import Range, Ranges, contains, intersect, normalize, subtract
 
@@ -21,17 +22,26 @@ EVERY_V4: Ranges = ((0, 2**32 - 1),)
 EVERY_V6: Ranges = ((0, 2**128 - 1),)
 
 
-@lru_cache(maxsize=262144)
 def parse_address(text: str) -> IPAddress:
     """An address from its text. Raises ValueError for anything else."""
-    return ipaddress.ip_address(text)
+    try:  # the C library reads the usual forms several times faster
+        if ":" not in text:
+            return ipaddress.IPv4Address(inet_pton(AF_INET, text))
+        return ipaddress.IPv6Address(inet_pton(AF_INET6, text))
+    except (OSError, ValueError):
+        return ipaddress.ip_address(text)
 
 
 @lru_cache(maxsize=65536)
 def block_range(cidr: str) -> tuple[int, Range]:
     """(family, range) of a CIDR; host bits are ignored as the API server ignores them. Raises ValueError."""
-    network = ipaddress.ip_network(cidr, strict=False)
-    return network.version, (int(network.network_address), int(network.broadcast_address))
+    address_text, slash, length_text = cidr.partition("/")
+    address = parse_address(address_text)
+    if not slash or not length_text.isascii() or not length_text.isdigit() or int(length_text) > address.max_prefixlen:
+        raise ValueError(f"{cidr!r} is not a CIDR")
+    hosts = (1 << (address.max_prefixlen - int(length_text))) - 1
+    first = int(address) & ~hosts
+    return address.version, (first, first | hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,15 @@ class AddressSet:
         """One address."""
         ranges = ((int(address), int(address)),)
         return cls(v4=ranges) if address.version == 4 else cls(v6=ranges)
+
+    @classmethod
+    def union(cls, parts: Iterable[AddressSet]) -> AddressSet:
+        """The addresses of all parts."""
+        every = [part for part in parts if part]
+        if len(every) < 2:
+            return every[0] if every else NO_ADDRESSES
+        v4 = normalize(one for part in every for one in part.v4)
+        return cls(v4, normalize(one for part in every for one in part.v6))
 
     def ranges(self, family: int) -> Ranges:
         """The ranges of one family (4 or 6)."""

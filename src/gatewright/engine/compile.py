@@ -6,7 +6,9 @@ and share one `DirectionRules` a direction. Everything asked of the engine is an
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.drafts import Draft, DraftPolicy, draft_cluster_policy, draft_network_policy
@@ -23,7 +25,6 @@ class Compiled:
 
     snapshot: Snapshot
     endpoints: tuple[Endpoint, ...]
-    by_address: dict[IPAddress, Endpoint]
     _rules: dict[Direction, tuple[DirectionRules, ...]] = field(repr=False)
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
@@ -32,22 +33,34 @@ class Compiled:
 
     def classes(self, direction: Direction) -> dict[DirectionRules, PodSet]:
         """The endpoints of each class, host-network endpoints among the unrestricted."""
-        groups: dict[DirectionRules, list[int]] = {}
-        for index, rules in enumerate(self._rules[direction]):
-            groups.setdefault(rules, []).append(index)
-        return {rules: PodSet.of(members) for rules, members in groups.items()}
+        return self._classes[direction]
+
+    @cached_property
+    def _classes(self) -> dict[Direction, dict[DirectionRules, PodSet]]:
+        found: dict[Direction, dict[DirectionRules, PodSet]] = {}
+        for direction, all_rules in self._rules.items():
+            groups: dict[DirectionRules, list[int]] = defaultdict(list)
+            for index, rules in enumerate(all_rules):
+                groups[rules].append(index)
+            found[direction] = {rules: PodSet.of(members) for rules, members in groups.items()}
+        return found
+
+    @cached_property
+    def by_address(self) -> dict[IPAddress, Endpoint]:
+        """The pod that has an address; host-network pods share their node's and are left out."""
+        return {
+            address: endpoint
+            for endpoint in reversed(self.endpoints)
+            if not endpoint.host_network
+            for address in endpoint.addresses
+        }
 
 
 def compile_snapshot(snapshot: Snapshot) -> Compiled:
     """The rules that the snapshot's policies put on its endpoints."""
     selection = Selection(snapshot)
     rules = {direction: _all_rules(snapshot, selection, direction) for direction in Direction}
-    by_address: dict[IPAddress, Endpoint] = {}
-    for endpoint in snapshot.endpoints:
-        if not endpoint.host_network:
-            for address in endpoint.addresses:
-                by_address.setdefault(address, endpoint)
-    return Compiled(snapshot, snapshot.endpoints, by_address, rules)
+    return Compiled(snapshot, snapshot.endpoints, rules)
 
 
 def _all_rules(snapshot: Snapshot, selection: Selection, direction: Direction) -> tuple[DirectionRules, ...]:

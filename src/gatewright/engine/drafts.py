@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatewright.engine.addresses import NO_ADDRESSES
+from gatewright.engine.addresses import NO_ADDRESSES, AddressSet
 from gatewright.engine.model import Action, Direction, Peers, RuleOrigin, Tier
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, EVERY_PORT, NO_TRAFFIC, PortSet, Protocol
@@ -88,15 +88,15 @@ def _peers(selection: Selection, peers: tuple[NetworkPolicyPeer, ...], namespace
     """The union of the peers of a rule; no peers is everyone."""
     if not peers:
         return Peers(everyone=True)
-    pods, addresses = NO_PODS, NO_ADDRESSES
+    pods, blocks = NO_PODS, []
     for peer in peers:
         if peer.ip_block is not None:
-            addresses |= selection.block(peer.ip_block.cidr, peer.ip_block.except_)
+            blocks.append(selection.block(peer.ip_block.cidr, peer.ip_block.except_))
         elif peer.namespace_selector is None:
             pods |= selection.in_namespace(namespace, peer.pod_selector)
         else:
             pods |= selection.in_namespaces(peer.namespace_selector, peer.pod_selector)
-    return Peers(pods=pods, addresses=addresses)
+    return Peers(pods=pods, addresses=AddressSet.union(blocks))
 
 
 def draft_cluster_policy(selection: Selection, policy: ClusterPolicy, direction: Direction) -> DraftPolicy | None:

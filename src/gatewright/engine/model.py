@@ -7,6 +7,7 @@ are numbers. What is left of the policy is where it came from, for explanations.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -118,6 +119,18 @@ class Peers:
     pods: PodSet = NO_PODS
     addresses: AddressSet = NO_ADDRESSES
     names: tuple[str, ...] = ()
+
+    @classmethod
+    def union(cls, parts: Iterable[Peers]) -> Peers:
+        """Whoever one of the parts covers."""
+        every = list(parts)
+        if any(part.everyone for part in every):
+            return cls(everyone=True)
+        bits = 0
+        for part in every:
+            bits |= part.pods.bits
+        addresses = AddressSet.union(part.addresses for part in every)
+        return cls(False, PodSet(bits), addresses, tuple(sorted({name for part in every for name in part.names})))
 
     def __bool__(self) -> bool:
         return self.everyone or bool(self.pods) or bool(self.addresses) or bool(self.names)

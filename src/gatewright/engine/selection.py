@@ -6,9 +6,12 @@ costs one look-up each after the first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet
+from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
-from gatewright.engine.ports import PortSet, Protocol
+from gatewright.engine.ports import PortSet, Protocol, Ranges
 from gatewright.engine.selectors import Selectors
 from gatewright.engine.snapshot import Snapshot, node_addresses
 from gatewright.objects.core import Node
@@ -33,6 +36,7 @@ class Selection:
         self._nodes = snapshot.all(Node)
         self._node_selectors = Selectors([node.labels for node in self._nodes])
         self._blocks: dict[tuple[str, tuple[str, ...]], AddressSet] = {}
+        self._declaring = _alike(self.endpoints, self.selectable)
         self._carriers: dict[PortName, dict[PortSet, PodSet]] = {}
 
     def in_namespace(self, namespace: str, pods: LabelSelector | None = None) -> PodSet:
@@ -75,9 +79,19 @@ class Selection:
     def carriers(self, name: PortName) -> dict[PortSet, PodSet]:
         """The pods that have a named port, by the numbers it has on them."""
         if name not in self._carriers:
-            groups: dict[PortSet, list[int]] = {}
-            for index in self.selectable:
-                if ranges := self.endpoints[index].named_ports.get(name):
-                    groups.setdefault(PortSet.of(name[1], *ranges), []).append(index)
-            self._carriers[name] = {ports: PodSet.of(members) for ports, members in groups.items()}
+            groups: dict[PortSet, PodSet] = {}
+            for named_ports, pods in self._declaring:
+                if ranges := named_ports.get(name):
+                    ports = PortSet.of(name[1], *ranges)
+                    groups[ports] = groups.get(ports, NO_PODS) | pods
+            self._carriers[name] = groups
         return self._carriers[name]
+
+
+def _alike(endpoints: Sequence[Endpoint], among: PodSet) -> list[tuple[dict[PortName, Ranges], PodSet]]:
+    """The endpoints by what named ports they declare; those that declare the same share one dictionary."""
+    groups: dict[int, list[int]] = {}
+    for endpoint in endpoints:
+        if endpoint.named_ports:
+            groups.setdefault(id(endpoint.named_ports), []).append(endpoint.index)
+    return [(endpoints[members[0]].named_ports, PodSet.of(members) & among) for members in groups.values()]

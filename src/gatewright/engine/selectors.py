@@ -7,6 +7,7 @@ pods. In and Exists need the key; NotIn and DoesNotExist also match what lacks t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.objects.meta import LabelSelector
@@ -68,11 +69,13 @@ class Selectors:
 
     def __init__(self, labels: Sequence[Mapping[str, str]]) -> None:
         self._all = PodSet.first(len(labels))
-        positions: dict[str, dict[str, list[int]]] = {}
+        alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
         for position, own in enumerate(labels):
-            for key, value in own.items():
-                positions.setdefault(key, {}).setdefault(value, []).append(position)
-        self._positions = positions
+            alike.setdefault(tuple(own.items()), []).append(position)
+        self._carriers: dict[str, dict[str, list[list[int]]]] = {}
+        for items, positions in alike.items():
+            for key, value in items:
+                self._carriers.setdefault(key, {}).setdefault(value, []).append(positions)
         self._values: dict[tuple[str, str], PodSet] = {}
         self._keys: dict[str, PodSet] = {}
         self._answers: dict[Canonical, PodSet] = {}
@@ -103,12 +106,13 @@ class Selectors:
     def _with_value(self, key: str, value: str) -> PodSet:
         cached = self._values.get((key, value))
         if cached is None:
-            cached = self._values[key, value] = PodSet.of(self._positions.get(key, {}).get(value, ()))
+            groups = self._carriers.get(key, {}).get(value, ())
+            cached = self._values[key, value] = PodSet.of(chain.from_iterable(groups))
         return cached
 
     def _with_key(self, key: str) -> PodSet:
         cached = self._keys.get(key)
         if cached is None:
-            every = (position for places in self._positions.get(key, {}).values() for position in places)
-            cached = self._keys[key] = PodSet.of(every)
+            values = self._carriers.get(key, {}).values()
+            cached = self._keys[key] = PodSet.of(chain.from_iterable(chain.from_iterable(values)))
         return cached
