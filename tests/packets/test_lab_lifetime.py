@@ -124,6 +124,39 @@ def test_of_two_at_the_same_time_one_wins() -> None:
         assert lab.reaches("client", "http://server:8000/")
 
 
+@pytest.mark.parametrize("after", [0.15, 0.3, 0.45])
+def test_an_interrupted_up_leaves_nothing(after: float) -> None:
+    """Interrupted before it answers, no lab stays; interrupted while it waits for pods, a whole one stays."""
+    with lab_of("root") as lab:
+        words = [*lab.words, "lab", "up", "-f", str(lab.file(CLUSTER))]
+        environment = lab.environment | {"GATEWRIGHT_LAB": lab.name}
+        with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as up:
+            time.sleep(after)
+            up.send_signal(signal.SIGINT)
+            up.wait(timeout=30)
+        listed = lab.run("list")
+        if lab.name in listed:
+            lab.run("status")
+            lab.run("down")
+        command = f"lab up -f {words[-1]}".encode().replace(b" ", b"\0")
+        deadline = time.monotonic() + 5
+        while _processes_with(command) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert _processes_with(command) == []
+
+
+def _processes_with(command: bytes) -> list[str]:
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                if command in (process / "cmdline").read_bytes():
+                    found.append(process.name)
+            except OSError:
+                continue
+    return found
+
+
 def test_a_lab_that_cannot_start_leaves_nothing() -> None:
     with lab_of("root") as lab:
         error = lab.error("up", "-f", str(lab.file(CLUSTER.replace("{name: client,", "{name: client, namespace: x,"))))

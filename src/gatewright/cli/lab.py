@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -67,11 +68,25 @@ def _read(filenames: Sequence[str], recursive: bool) -> tuple[Object, ...]:
     return objects
 
 
+@contextlib.contextmanager
+def _progress(text: str) -> Iterator[None]:
+    """Say on a terminal what takes its time; nothing is left of it, and nothing goes into a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    click.echo(f"{text} ...\r", nl=False, err=True)
+    try:
+        yield
+    finally:
+        click.echo(" " * (len(text) + 4) + "\r", nl=False, err=True)
+
+
 def _settle(name: str, waiting: bool, timeout: float) -> None:
     from gatewright.lab import client
 
     if waiting:
-        client.wait(name, timeout)
+        with _progress("waiting for the pods to be ready"):
+            client.wait(name, timeout)
 
 
 def _say(name: str) -> None:
@@ -293,7 +308,8 @@ def probe(
     question = Question(
         sources, destinations, namespace, wanted, families, only != "services", only != "addresses", timeout
     )
-    rows, state = run(name, question)
+    with _progress("opening connections"):
+        rows, state = run(name, question)
     shown = [
         MatrixRow(
             source=row.connection.source,
