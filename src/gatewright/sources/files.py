@@ -1,7 +1,9 @@
 """Manifests from files, directories and standard input, as kubectl's `-f` means them.
 
 A directory gives its `.yaml`, `.yml` and `.json` files in order of name, with `recursive` those below it too. Whatever
-is wrong with one file is a problem of that file: the others are read all the same.
+is wrong with one file is a problem of that file: the others are read all the same. A Helm chart is no folder of
+manifests: wherever it is met, it is rendered. A kustomization met here is not built, since only `-k` asks for that: its
+files are read as they stand, and a warning says so.
 """
 
 from __future__ import annotations
@@ -12,11 +14,18 @@ from pathlib import Path
 
 from gatewright.errors import Problem
 from gatewright.objects.read import Parsed, parse
+from gatewright.sources.render import (
+    KUSTOMIZATIONS,
+    has_sources,
+    is_chart,
+    kustomization_of,
+    parse_helm_output,
+    read_chart,
+)
 
 SUFFIXES = (".json", ".yaml", ".yml")
 LARGEST_FILE = 50 * 1024 * 1024
 """Bytes. A cluster's dump of 50 MB holds tens of thousands of pods; what is larger is not a manifest."""
-KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml")
 
 
 def _standard_input() -> bytes:
@@ -30,7 +39,7 @@ def read(paths: Iterable[str], recursive: bool = False, stdin: Callable[[], byte
 
 def _read_path(path: str, recursive: bool, stdin: Callable[[], bytes]) -> Iterator[Parsed]:
     if path == "-":
-        yield _named(_parse_bytes(stdin(), "-"), "-")
+        yield _named(_parse_input(stdin()), "-")
         return
     if path.startswith(("http://", "https://")):
         yield _problem(path, "URLs are not read; download the file and name it, or pipe it: curl ... | gatewright -f -")
@@ -38,19 +47,39 @@ def _read_path(path: str, recursive: bool, stdin: Callable[[], bytes]) -> Iterat
     place = Path(path)
     try:
         if place.is_dir():
-            files = sorted(_files_in(place, recursive), key=str)
-            if not files:
-                hint = "" if recursive else " (-R looks into its folders too)"
-                yield _problem(path, f"no .yaml, .yml or .json file in this directory{hint}")
-            for file in files:
-                yield _read_file(file)
+            yield from _read_directory(place, recursive)
         else:
             yield _named(_read_file(place), path)
     except OSError as error:
         yield _problem(error.filename or path, _reason(error))
 
 
+def _read_directory(directory: Path, recursive: bool) -> Iterator[Parsed]:
+    found = sorted(_files_in(directory, recursive), key=str)
+    files = [entry for entry in found if entry.name not in KUSTOMIZATIONS]
+    built = [entry.parent for entry in found if entry.name in KUSTOMIZATIONS]
+    if built and not files:
+        yield _problem(str(built[0]), f"a kustomization without manifests beside it; -k {built[0]} builds it")
+        return
+    if built:
+        more = f" (the first of {len(built)} here)" if len(built) > 1 else ""
+        what = f"a kustomization{more}; its files are read as they stand, and -k {built[0]} builds it"
+        yield Parsed(warnings=(Problem(str(built[0]), what),))
+    if not files:
+        hint = "" if recursive else " (-R looks into its folders too)"
+        yield _problem(str(directory), f"no .yaml, .yml or .json file in this directory{hint}")
+    for entry in files:
+        yield read_chart(entry) if is_chart(entry) else _read_file(entry)
+
+
 def _files_in(directory: Path, recursive: bool) -> Iterator[Path]:
+    """The manifests, kustomization files and chart directories of a directory."""
+    if is_chart(directory):
+        yield directory
+        return
+    kustomization = kustomization_of(directory)
+    if kustomization is not None:
+        yield kustomization
     for entry in directory.iterdir():
         if entry.is_dir():
             if recursive and not entry.name.startswith("."):
@@ -69,6 +98,13 @@ def _read_file(path: Path) -> Parsed:
     except OSError as error:
         return _problem(name, _reason(error))
     return _parse_bytes(data, name)
+
+
+def _parse_input(data: bytes) -> Parsed:
+    """Standard input, which may be what `helm template` printed."""
+    if len(data) <= LARGEST_FILE and has_sources(data):
+        return parse_helm_output(data, "-")
+    return _parse_bytes(data, "-")
 
 
 def _parse_bytes(data: bytes, name: str) -> Parsed:
