@@ -18,7 +18,8 @@ class Kind:
     """One kind: its struct, its served version where only that one is read, whether its objects live in a namespace.
 
     `strict` kinds refuse unknown fields; their positioned tree is kept so that every field can be traced to its line.
-    `spec_schema` is what a custom resource's spec is checked against.
+    `spec_schema` is what a custom resource's spec is checked against. `versions` are those in which API servers serve
+    it, newest first.
     """
 
     struct: type[Object]
@@ -27,6 +28,12 @@ class Kind:
     namespaced: bool = True
     strict: bool = False
     spec_schema: Schema | None = None
+    versions: tuple[str, ...] = ("v1",)
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The versions to ask an API server for, newest first."""
+        return (self.version,) if self.version else self.versions
 
 
 POLICY_GROUP = "policy.networking.k8s.io"
