@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from tests.strategies import NODES, Cluster, clusters, connections, pod_ips, pol
 from tests.subjects import Engine
 
 Json = dict[str, Any]
+pytestmark = pytest.mark.timeout(600)
 ADDRESSES = (*pod_ips(0), *pod_ips(1), *NODES["n0"], "192.0.2.1")
 MORE = {"denied": 0, "depends": 1, "allowed": 2}
 

@@ -25,6 +25,8 @@ from tests.reference.world import (
     container_ports,
     labels_of,
     namespace_of,
+    parse_address,
+    parse_network,
 )
 
 End = tuple[Literal["pod"], str, str] | tuple[Literal["address"], str]
@@ -79,7 +81,7 @@ class Reference:
         """
         for end in (source, destination):
             if end[0] == "address":
-                family = ipaddress.ip_address(end[1]).version
+                family = parse_address(end[1]).version
         answer = self.verdict(self.party(source, family), self.party(destination, family), protocol, port)
         return {YES: "allowed", NO: "denied", MAYBE: "depends"}[answer]
 
@@ -240,7 +242,7 @@ def in_block(block: Json, party: Party) -> Truth:
     cannot cover it, else MAYBE. The answer can change only where a block begins or has just ended, so it is enough to
     try the first address of each range and those.
     """
-    blocks = [ipaddress.ip_network(each, strict=False) for each in [block["cidr"], *(block.get("except") or [])]]
+    blocks = [parse_network(each) for each in [block["cidr"], *(block.get("except") or [])]]
     if party.address is not None:
         return certain(covers(blocks, party.address))
     answers = {covers(blocks, address) for network in party.within for address in telling_addresses(network, blocks)}
@@ -252,7 +254,7 @@ def blocks_of(policy: Json) -> list[Network]:
     rules = [*rules_of(policy, "Ingress"), *rules_of(policy, "Egress")]
     peers = [peer for rule in rules for side in ("from", "to") for peer in rule.get(side) or []]
     blocks = [peer["ipBlock"] for peer in peers if peer.get("ipBlock")]
-    return [ipaddress.ip_network(each, strict=False) for block in blocks
+    return [parse_network(each) for block in blocks
             for each in [block["cidr"], *(block.get("except") or [])]]  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 Json = dict[str, Any]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-EVERY_ADDRESS: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
+EVERY_ADDRESS: dict[int, Network] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class World:
         self.policies = [obj for obj in everything if obj["kind"] == "NetworkPolicy"]
         self.all_pods = [obj for obj in everything if obj["kind"] == "Pod"]
         self.pods = [pod for pod in self.all_pods if not is_finished(pod)]
-        self.pod_cidrs = [ipaddress.ip_network(cidr) for cidr in pod_cidrs]
+        self.pod_cidrs = [parse_network(cidr) for cidr in pod_cidrs]
 
     def pod(self, namespace: str, name: str) -> Json:
         """The pod of that name. Raises LookupError where there is none, or it is finished."""
@@ -74,7 +75,7 @@ class World:
 
     def address_party(self, text: str) -> Party:
         """An address as one end of a connection: the pod that holds it, else a node's own address, else outside."""
-        address = ipaddress.ip_address(text)
+        address = parse_address(text)
         everywhere = (EVERY_ADDRESS[address.version],)
         for pod in self.pods:
             if address in self.pod_addresses(pod) and not is_host_network(pod):
@@ -118,6 +119,18 @@ class World:
         return given or (EVERY_ADDRESS[family],)
 
 
+@cache
+def parse_address(text: str) -> Address:
+    """The address that a text means."""
+    return ipaddress.ip_address(text)
+
+
+@cache
+def parse_network(text: str) -> Network:
+    """The block that a text means; host bits are ignored."""
+    return ipaddress.ip_network(text, strict=False)
+
+
 def labels_of(obj: Json) -> dict[str, str]:
     """metadata.labels."""
     return obj["metadata"].get("labels") or {}
@@ -136,21 +149,21 @@ def node_of(pod: Json) -> str:
 def node_ips(node: Json) -> list[Address]:
     """The addresses of a Node, its host names left out."""
     entries = node.get("status", {}).get("addresses", [])
-    return [ipaddress.ip_address(each["address"]) for each in entries if each["type"] in ("InternalIP", "ExternalIP")]
+    return [parse_address(each["address"]) for each in entries if each["type"] in ("InternalIP", "ExternalIP")]
 
 
 def own_addresses(pod: Json) -> list[Address]:
     """The addresses that the pod's status states: podIPs, or podIP alone."""
     status = pod.get("status", {})
     texts = [entry["ip"] for entry in status.get("podIPs", [])] or [status.get("podIP", "")]
-    return [ipaddress.ip_address(text) for text in texts if text]
+    return [parse_address(text) for text in texts if text]
 
 
 def host_ips(pod: Json) -> list[Address]:
     """The addresses of its node that the pod's status states: hostIPs, or hostIP alone."""
     status = pod.get("status", {})
     texts = [entry["ip"] for entry in status.get("hostIPs", [])] or [status.get("hostIP", "")]
-    return [ipaddress.ip_address(text) for text in texts if text]
+    return [parse_address(text) for text in texts if text]
 
 
 def is_host_network(pod: Json) -> bool:
