@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from gatewright.lab.directory import start_time
 from tests.packets.labs import Lab, lab_of
 from tests.packets.test_lab import CLUSTER, ISOLATE
 
@@ -53,6 +56,20 @@ def _gone(processes: set[int], within: float = 5) -> bool:
     return False
 
 
+def _now() -> int:
+    """In clock ticks since boot, as processes' start times are."""
+    return int(float(Path("/proc/uptime").read_text().split()[0]) * os.sysconf("SC_CLK_TCK"))
+
+
+def _inhabited(namespaces: Iterable[str], before: int) -> set[str]:
+    """Those that hold a process from before a moment: the kernel gives a dead namespace's number to the next one."""
+    return {
+        name
+        for name, pids in _namespaces().items()
+        if name in set(namespaces) and any((start_time(pid) or before) < before for pid in pids)
+    }
+
+
 def _own_namespaces(lab: Lab) -> dict[str, set[int]]:
     """The namespaces that only this lab's processes are in: those below its first process."""
     family = {lab.pid}
@@ -76,9 +93,10 @@ def test_down_leaves_nothing(user: str) -> None:
         assert _machine() == before, "the machine's own namespaces were touched while the lab was up"
         inside = _own_namespaces(lab)
         assert len([name for name in inside if name.startswith("net:")]) >= 5, "a namespace for each pod and the node"
+        end = _now()
         lab.run("down")
         assert _gone(set().union(*inside.values()))
-        assert not set(inside) & set(_namespaces())
+        assert not _inhabited(inside, end)
         assert not lab.directory.exists()
         assert _machine() == before
         assert "is not up" in lab.run("down")
@@ -93,14 +111,23 @@ def test_a_killed_lab_leaves_nothing_and_starts_again(user: str) -> None:
         inside = _own_namespaces(lab)
         for pid in set().union(*inside.values()) - {lab.pid}:
             os.kill(pid, signal.SIGSTOP)
+        end = _now()
         os.kill(lab.pid, signal.SIGKILL)
         assert _gone(set().union(*inside.values()))
-        assert not set(inside) & set(_namespaces())
+        assert not _inhabited(inside, end)
         assert _machine() == before
         assert "was killed" in lab.error("status")
         assert "killed" in lab.run("list")
         assert "is up" in lab.up(CLUSTER)
         assert lab.reaches("client", "http://server:8000/")
+
+
+def test_a_lab_whose_directory_is_removed_ends() -> None:
+    with lab_of("root") as lab:
+        lab.up(CLUSTER)
+        inside = _own_namespaces(lab)
+        shutil.rmtree(lab.directory)
+        assert _gone(set().union(*inside.values()), within=15)
 
 
 def test_a_second_up_is_refused_and_harms_nothing() -> None:

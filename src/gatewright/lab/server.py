@@ -44,6 +44,8 @@ from gatewright.objects.meta import Object
 _LOOK = 0.02
 """Seconds between looks at pods that are not ready yet."""
 _NAMES_WITHIN = 5.0
+_IDLE = 5.0
+"""Seconds between looks at whether the lab can still be reached."""
 
 
 @dataclass(slots=True)
@@ -85,7 +87,8 @@ class Lab:
         self._change({item.key: placed(item) for item in objects})
 
     def run(self, listener: socket.socket) -> None:
-        """Answer requests for ever."""
+        """Answer requests, as long as the control socket is where it was: a lab that nobody can reach ends."""
+        place = _identity(self._directory.socket)
         wake, wakeup = socket.socketpair()
         for end in (wake, wakeup):
             end.setblocking(False)
@@ -93,10 +96,10 @@ class Lab:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
         self._selector.register(wake, selectors.EVENT_READ)
-        while True:
+        while _identity(self._directory.socket) == place:
             unsettled = any(not pod.settled and not pod.failed for pod in self._pods.values())
             busy = unsettled or self._waiting or control.busy
-            for key, _ in self._selector.select(_LOOK if busy else None):
+            for key, _ in self._selector.select(_LOOK if busy else _IDLE):
                 if key.fileobj is wake:
                     with contextlib.suppress(BlockingIOError):
                         wake.recv(4096)
@@ -340,6 +343,14 @@ _OPERATIONS: dict[str, Callable[[Lab, Message], Message]] = {
     "containers": Lab.containers,
     "objects": Lab.objects,
 }
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _same(left: Object, right: Object) -> bool:
