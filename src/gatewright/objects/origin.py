@@ -59,7 +59,7 @@ def line_of(tree: Any, path: Path) -> int:
     return line
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, eq=False):
     """The place of an object or field: file as the user named it (`-` is standard input), line from 1, document from 0.
 
     `tree` is the object's positioned tree where it was kept (policies keep it), so that `at` can find its fields.
@@ -75,6 +75,14 @@ class Origin(msgspec.Struct, frozen=True):
         if self.tree is None:
             return self
         return Origin(self.file, line_of(self.tree, path), self.document)
+
+    def __eq__(self, that: object) -> bool:
+        if not isinstance(that, Origin):
+            return NotImplemented
+        return (self.file, self.line, self.document) == (that.file, that.line, that.document)
+
+    def __hash__(self) -> int:
+        return hash((self.file, self.line, self.document))
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

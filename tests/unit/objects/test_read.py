@@ -132,6 +132,13 @@ def test_defaults_nulls_and_places() -> None:
     assert str(policy.origin.at(("spec", "egress", 0, "ports", 0))) == "f.yaml:8"
 
 
+def test_a_place_is_a_value() -> None:
+    text = f"{HEAD}spec: {{podSelector: {{}}}}\n"
+    one, same, other = only(text).origin, only(text).origin, only("# moved\n" + text).origin
+    assert one == same
+    assert len({one, same, other}) == 2
+
+
 def test_a_null_label_is_an_empty_one() -> None:
     pod = only(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {a: }}\nspec: {containers: [{name: c, image: i}]}\n"
