@@ -15,7 +15,7 @@ from gatewright.engine.ports import Protocol
 from gatewright.engine.targets import Target, find, parse_port, service_port, target_ports
 from gatewright.engine.verdict import Outcome, Party, verdict
 from gatewright.errors import GatewrightError
-from gatewright.report import explanation as report
+from gatewright.report import formats
 
 
 class NoBackend(GatewrightError):
@@ -29,7 +29,7 @@ class NoBackend(GatewrightError):
 @options.files
 @options.namespace
 @options.pod_cidrs
-@options.output("text", "json")
+@options.output("text", "json", "yaml")
 def command(
     source: str,
     destination: str,
@@ -59,7 +59,7 @@ def command(
     for one in origin.parties:
         for party, target_port in _doors(target, protocol, number):
             found += _explained(compiled, one, party, protocol, target_port)
-    click.echo(report.to_json(found) if output == "json" else report.to_text(found), nl=False)
+    click.echo(formats.explanations(found, output), nl=False)
     sys.exit(0 if all(one.outcome is Outcome.ALLOWED for one in found) else 1)
 
 

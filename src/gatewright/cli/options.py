@@ -9,9 +9,14 @@ import click
 
 from gatewright.engine.addresses import block_range
 from gatewright.engine.compile import Compiled, compile_snapshot
+from gatewright.engine.connectivity import connections
 from gatewright.engine.snapshot import Snapshot
+from gatewright.engine.view import Answer, by_pod, by_workload
 from gatewright.objects.meta import Object
 from gatewright.sources.files import read
+
+FORMATS = ("table", "wide", "json", "yaml", "csv", "md", "dot", "svg", "mermaid")
+"""What `list` and `diff` print."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +41,17 @@ def namespace(command: F) -> F:
     """`-n`: the namespace of names that do not say theirs."""
     return click.option(
         "-n", "--namespace", default="default", show_default=True, help="Namespace of names that do not name theirs."
+    )(command)
+
+
+def by(command: F) -> F:
+    """`--by`: whether pods stand for themselves or for their workload."""
+    return click.option(
+        "--by",
+        type=click.Choice(["workload", "pod"]),
+        default="workload",
+        show_default=True,
+        help="workload: pods of one workload that may do the same share a line, under the name of their owner.",
     )(command)
 
 
@@ -78,3 +94,9 @@ def load(filenames: tuple[str, ...], recursive: bool) -> tuple[Object, ...]:
 def load_compiled(filenames: tuple[str, ...], recursive: bool, pod_cidrs: tuple[str, ...]) -> Compiled:
     """The compiled snapshot of the objects at the paths."""
     return compile_snapshot(Snapshot.of(load(filenames, recursive), pod_cidrs=pod_cidrs))
+
+
+def answer(compiled: Compiled, by: str) -> Answer:
+    """Everything that is allowed, in the view that `--by` asks for."""
+    rows = connections(compiled)
+    return Answer(compiled, by_pod(compiled, rows) if by == "pod" else by_workload(compiled, rows))

@@ -1,7 +1,8 @@
 """What a person means by `web`, `default/web`, `deploy/web`, `svc/api`, `10.0.0.7` or `app=web`.
 
 One grammar for every place where an endpoint is named: `[NAMESPACE/]NAME`, `[NAMESPACE/]KIND/NAME`, an address, or a
-label selector of equalities. A Service stands for its backends on their target ports.
+label selector as kubectl's `-l` takes it. A workload with live pods stands for these, a Service for its backends on
+their target ports.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from dataclasses import dataclass
 
 from gatewright.engine.addresses import parse_address
 from gatewright.engine.compile import Compiled
+from gatewright.engine.label_query import parse_selector
 from gatewright.engine.model import Endpoint
+from gatewright.engine.owners import by_owner
 from gatewright.engine.ports import LAST_PORT, Protocol
+from gatewright.engine.selectors import matches
+from gatewright.engine.snapshot import Key
 from gatewright.engine.verdict import Party
 from gatewright.errors import GatewrightError
 from gatewright.objects.core import Service, ServicePort
@@ -83,17 +88,35 @@ def find(compiled: Compiled, text: str, namespace: str = "default") -> Target:
     place = (parts[0] if len(parts) == 2 else namespace, parts[-1])
     if kind == SERVICE:
         return _service(compiled, text, *place)
-    found = [e for e in compiled.endpoints if (e.namespace, e.name) == place and kind in (None, e.kind)]
+    found = _named(compiled, kind, *place)
     if not found:
         raise UnknownTarget(_nothing(compiled, text, place[0]))
     if len(found) > 1:
-        kinds = ", ".join(f"{e.kind.lower()}/{e.name}" for e in found)
+        kinds = ", ".join(f"{found_kind.lower()}/{name}" for found_kind, _, name in sorted(found))
         raise UnknownTarget(f"{text!r} names more than one endpoint: write one of {kinds}")
-    return Target(text, (found[0],))
+    return Target(text, next(iter(found.values())))
+
+
+def _named(compiled: Compiled, kind: str | None, namespace: str, name: str) -> dict[Key, tuple[Endpoint, ...]]:
+    """What has the name: endpoints of their own, and workloads, which their live pods stand for."""
+    found: dict[Key, tuple[Endpoint, ...]] = {
+        (e.kind, namespace, name): (e,)
+        for e in compiled.endpoints
+        if (e.namespace, e.name) == (namespace, name) and kind in (None, e.kind)
+    }
+    if kind != "Pod":
+        owned = by_owner(compiled).items()
+        found |= {key: e for key, e in owned if key[1:] == (namespace, name) and kind in (None, key[0])}
+    return found
+
+
+def _standing(compiled: Compiled) -> list[Endpoint]:
+    """Every endpoint but the templates of workloads whose live pods are there."""
+    return sorted((e for members in by_owner(compiled).values() for e in members), key=lambda e: e.index)
 
 
 def _nothing(compiled: Compiled, text: str, namespace: str) -> str:
-    names = sorted({e.name for e in compiled.endpoints if e.namespace == namespace})
+    names = sorted({name for _, owned_in, name in by_owner(compiled) if owned_in == namespace})
     if names:
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         return f"{text!r} names no pod or workload; namespace {namespace} has {shown}"
@@ -102,15 +125,14 @@ def _nothing(compiled: Compiled, text: str, namespace: str) -> str:
 
 
 def _by_labels(compiled: Compiled, text: str, namespace: str) -> Target:
+    """The prefix of a label key has a dot: `shop/app=web` starts with a namespace, `example.com/app=web` does not."""
     first, slash, rest = text.partition("/")
-    scoped = bool(slash) and "=" not in first and "=" in rest.partition("/")[0]
-    where, pairs = (first, rest) if scoped else (namespace, text)
-    wanted = dict(pair.replace("==", "=").split("=", 1) for pair in pairs.split(",") if "=" in pair)
-    found = [
-        e for e in compiled.endpoints if e.namespace == where and all(e.labels.get(k) == v for k, v in wanted.items())
-    ]
+    scoped = bool(slash) and not set(first) & set("=.!, ")
+    where, selector_text = (first, rest) if scoped else (namespace, text)
+    selector = parse_selector(selector_text)
+    found = [e for e in _standing(compiled) if e.namespace == where and matches(selector, e.labels)]
     if not found:
-        raise UnknownTarget(f"no pod or workload of namespace {where} has the labels {pairs}")
+        raise UnknownTarget(f"no pod or workload of namespace {where} has the labels {selector_text}")
     return Target(text, tuple(found))
 
 
@@ -129,7 +151,7 @@ def backends(compiled: Compiled, service: Service) -> tuple[Endpoint, ...]:
     wanted = service.spec.selector.items()
     return tuple(
         e
-        for e in compiled.endpoints
+        for e in _standing(compiled)
         if wanted and e.namespace == service.namespace and all(e.labels.get(key) == value for key, value in wanted)
     )
 

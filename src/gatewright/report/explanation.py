@@ -1,8 +1,7 @@
-"""An explained verdict as text and as JSON: both sides, the deciding rule with file:line, or the nearest miss."""
+"""An explained verdict as text and as a document: both sides, the deciding rule with file:line, or the nearest miss."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,9 +19,9 @@ def to_text(explanations: Iterable[Explanation]) -> str:
     return "\n".join("".join(f"{line}\n" for line in _block(one)) for one in explanations)
 
 
-def to_json(explanations: Iterable[Explanation]) -> str:
+def document(explanations: Iterable[Explanation]) -> dict[str, Any]:
     """A document of schema `gatewright/explanation/v1`."""
-    return json.dumps({"schema": SCHEMA, "explanations": [_item(one) for one in explanations]}, indent=2) + "\n"
+    return {"schema": SCHEMA, "explanations": [_item(one) for one in explanations]}
 
 
 def party_text(party: Party) -> str:

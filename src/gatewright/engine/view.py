@@ -1,0 +1,202 @@
+"""Connections as people read them: between workloads, the pods of one workload that may do the same as one.
+
+Nothing is lost and nothing is made up: pods of a workload share a line only where each of them may do exactly what the
+others may. Where they may not, they are told apart by labels in which they differ, else by their own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+
+from gatewright.engine.addresses import AddressSet
+from gatewright.engine.compile import Compiled
+from gatewright.engine.connectivity import Access, Connection
+from gatewright.engine.model import Direction, Endpoint, RuleOrigin
+from gatewright.engine.owners import TEMPLATE_HASH, by_owner
+from gatewright.engine.snapshot import Key
+from gatewright.engine.twins import Relations
+from gatewright.engine.verdict import DomainName
+
+PER_POD_LABELS = frozenset(
+    {
+        TEMPLATE_HASH,
+        "apps.kubernetes.io/pod-index",
+        "batch.kubernetes.io/controller-uid",
+        "batch.kubernetes.io/job-completion-index",
+        "batch.kubernetes.io/job-name",
+        "controller-revision-hash",
+        "controller-uid",
+        "job-name",
+        "pod-template-generation",
+        "statefulset.kubernetes.io/pod-name",
+    }
+)
+"""Labels that controllers write, and that tell pods of one workload apart only where no other label does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Endpoints that an answer speaks of as one; equal by name, so that groups of two states can be compared.
+
+    `labels` tell it from other groups of the same workload: (key, value), the value None for a label that is not there.
+    """
+
+    namespace: str
+    name: str
+    kind: str
+    labels: tuple[tuple[str, str | None], ...] = ()
+    members: tuple[Endpoint, ...] = field(default=(), compare=False, repr=False)
+
+    def __str__(self) -> str:
+        own = f"{self.namespace}/{self.name}[{self.kind}]"
+        telling = ",".join(f"!{key}" if value is None else f"{key}={value}" for key, value in self.labels)
+        return f"{own} (labels {telling})" if telling else own
+
+    @property
+    def key(self) -> Key:
+        """(kind, namespace, name) of the workload or pod."""
+        return (self.kind, self.namespace, self.name)
+
+
+Source = Group | AddressSet
+End = Group | AddressSet | DomainName
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One connection of a view: what `Connection` says, between groups."""
+
+    source: Source
+    destination: End
+    access: Access
+    family: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The rows of an answer, and every group there is, connected or not; both in stable order."""
+
+    rows: tuple[Row, ...]
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A view together with the policies behind it."""
+
+    compiled: Compiled
+    view: View
+
+    @cached_property
+    def _own(self) -> dict[Group, Group]:
+        return {group: group for group in self.view.groups}
+
+    def policies(self, end: End, direction: Direction) -> tuple[RuleOrigin, ...]:
+        """The policies that select an end of a connection in a direction, in order of evaluation.
+
+        A group of another state is looked up here by its name.
+        """
+        found: dict[Key, RuleOrigin] = {}
+        for member in self._own[end].members if isinstance(end, Group) and end in self._own else ():
+            for tier in self.compiled.rules(member.index, direction).tiers:
+                found |= {(one.kind, one.namespace, one.name): one for one in tier.policies}
+        return tuple(found.values())
+
+
+def by_pod(compiled: Compiled, connections: Iterable[Connection]) -> View:
+    """Every endpoint on its own."""
+    groups = {one: Group(one.namespace, one.name, one.kind, members=(one,)) for one in compiled.endpoints}
+    return _view(groups, connections)
+
+
+def by_workload(
+    compiled: Compiled, connections: Collection[Connection], telling: Mapping[Key, frozenset[str]] | None = None
+) -> View:
+    """Live pods collapsed to what owns them. `telling` has label keys by which a workload is told apart in any case."""
+    wanted = telling or {}
+    owned = by_owner(compiled)
+    crowded = any(len(members) > 1 or key in wanted for key, members in owned.items())
+    relations = Relations(_edges(connections) if crowded else {})
+    groups: dict[Endpoint, Group] = {}
+    for key, members in owned.items():
+        if len(members) > 1 or key in wanted:
+            made = _told_apart(key, members, relations, wanted.get(key, frozenset()))
+        else:
+            made = [_group(key, {}, members)]
+        groups |= {member: group for group in made for member in group.members}
+    return _view(groups, connections)
+
+
+def telling_labels(view: View) -> dict[Key, frozenset[str]]:
+    """The label keys by which each workload of a view is told apart; workloads on one line are left out."""
+    return {group.key: frozenset(key for key, _ in group.labels) for group in view.groups if group.labels}
+
+
+def order(end: End) -> tuple[object, ...]:
+    """How ends are sorted: groups by name, then address ranges, then domain names."""
+    if isinstance(end, Group):
+        labels = tuple((key, value or "") for key, value in end.labels)
+        return (0, end.namespace, end.name, end.kind, labels)
+    if isinstance(end, DomainName):
+        return (2, end.name)
+    return (1, bool(end.v6), end.v4 or end.v6)
+
+
+def _view(groups: dict[Endpoint, Group], connections: Iterable[Connection]) -> View:
+    """The connections between groups. An endpoint that no group has stands for pods that are there themselves."""
+
+    def end(party: Endpoint | AddressSet | DomainName) -> End | None:
+        return groups.get(party) if isinstance(party, Endpoint) else party
+
+    rows: dict[tuple[End, End, int | None], Row] = {}
+    for one in connections:
+        source, destination = end(one.source), end(one.destination)
+        if source is None or destination is None or isinstance(source, DomainName):
+            continue
+        rows[source, destination, one.family] = Row(source, destination, one.access, one.family)
+    ordered = sorted(rows.values(), key=lambda row: (order(row.source), order(row.destination), row.family or 0))
+    return View(tuple(ordered), tuple(sorted(set(groups.values()), key=order)))
+
+
+Accesses = tuple[tuple[int | None, Access], ...]
+"""What is allowed between two ends, by family."""
+
+
+def _edges(connections: Iterable[Connection]) -> dict[tuple[object, object], Accesses]:
+    edges: dict[tuple[object, object], Accesses] = {}
+    for one in connections:
+        place = (one.source, one.destination)
+        edges[place] = (*edges.get(place, ()), (one.family, one.access))
+    return edges
+
+
+def _told_apart(
+    key: Key, members: tuple[Endpoint, ...], relations: Relations[object, Accesses], wanted: frozenset[str]
+) -> list[Group]:
+    """The replicas of a workload, as few groups as can be said in labels and never two behaviours in one."""
+    classes = relations.classes(members)
+    behaviour = {member: number for number, one in enumerate(classes) for member in one if isinstance(member, Endpoint)}
+    for keys in _label_choices(members, wanted):
+        parts: dict[tuple[str | None, ...], list[Endpoint]] = {}
+        for member in members:
+            parts.setdefault(tuple(member.labels.get(one) for one in keys), []).append(member)
+        if all(len({behaviour[member] for member in part}) == 1 for part in parts.values()):
+            return [_group(key, dict(zip(keys, values, strict=True)), tuple(part)) for values, part in parts.items()]
+    return [Group(one.namespace, one.name, one.kind, members=(one,)) for one in members]
+
+
+def _label_choices(members: tuple[Endpoint, ...], wanted: frozenset[str]) -> Iterable[tuple[str, ...]]:
+    """Sets of label keys that may tell the members apart, the simplest first."""
+    keys = sorted(set(chain.from_iterable(member.labels for member in members)) - wanted)
+    differing = [key for key in keys if len({member.labels.get(key) for member in members}) > 1]
+    written = [key for key in differing if key not in PER_POD_LABELS]
+    choices = [(), *((key,) for key in written), tuple(written), *((key,) for key in differing), tuple(differing)]
+    return (tuple(sorted({*choice, *wanted})) for choice in choices)
+
+
+def _group(key: Key, labels: dict[str, str | None], members: tuple[Endpoint, ...]) -> Group:
+    kind, namespace, name = key
+    return Group(namespace, name, kind, tuple(sorted(labels.items())), members)

@@ -1,0 +1,162 @@
+"""An answer as boxes and arrows, for every format that draws.
+
+Workloads of a namespace that may do exactly the same stand in one box: a drawing stays readable where nothing isolates
+and everything reaches everything. Outside addresses stand on the left where traffic comes from them, and on the right
+where it goes to them. Two arrows of the same meaning between two boxes are one with two heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gatewright.engine.addresses import EVERY_V4, EVERY_V6, AddressSet
+from gatewright.engine.difference import Difference
+from gatewright.engine.twins import Relations
+from gatewright.engine.verdict import DomainName
+from gatewright.engine.view import End, Group, View, order
+from gatewright.report.difference import SIGNS, standing
+from gatewright.report.words import access_text, address_ranges, family_note
+
+MOST_NAMES = 24
+"""Names that one box lists before it counts the rest."""
+MOST_RANGES = 4
+"""Address ranges that one box lists before it counts the rest."""
+PERHAPS = "perhaps "
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Some ends that may do the same. `own` is what they may open among themselves, `mark` + for new and - for gone.
+
+    `namespace` is empty for what lies outside.
+    """
+
+    namespace: str
+    lines: tuple[str, ...]
+    own: tuple[str, ...] = ()
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """Traffic from one box to another (numbers of boxes), or both ways. `mark` is +, - or ~ in a difference."""
+
+    source: int
+    destination: int
+    label: tuple[str, ...]
+    unsure: bool = False
+    both: bool = False
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What is drawn."""
+
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """What is written at an arrow: one line of traffic."""
+
+    text: str
+    unsure: bool
+    mark: str
+
+
+_Node = tuple[str, End]
+"""Outside ends are other nodes as a source ("from") than as a destination ("to")."""
+_Edges = dict[tuple[_Node, _Node], tuple[_Edge, ...]]
+
+
+def of_view(view: View) -> Graph:
+    """The drawing of a list; workloads without a connection stand alone."""
+    edges: _Edges = {}
+    for row in view.rows:
+        found = []
+        suffix = "".join(f" ({note})" for note in family_note(row.family))
+        if row.access.ports:
+            found.append(_Edge(f"{row.access.ports}{suffix}", False, ""))
+        if unsure := row.access.possible - row.access.ports:
+            found.append(_Edge(f"{PERHAPS}{unsure}{suffix}", True, ""))
+        _put(edges, row.source, row.destination, *found)
+    return _graph(edges, view.groups, {})
+
+
+def of_difference(found: Difference) -> Graph:
+    """The drawing of a difference: only what changed, and the workloads it changed for."""
+    edges: _Edges = {}
+    for change in found.changes:
+        parts = [access_text(one) for one in (change.before, change.after) if one]
+        text = " -> ".join(parts) + "".join(f" ({note})" for note in family_note(change.family))
+        mark = SIGNS[change.kind]
+        _put(edges, change.source, change.destination, _Edge(f"{mark} {text}", not change.after.ports, mark))
+    ends = {end for change in found.changes for end in (change.source, change.destination)}
+    groups = {end for end in ends if isinstance(end, Group)} | {*found.new, *found.gone}
+    marks = {group: {"new": "+", "gone": "-", "": ""}[standing(found, group)] for group in groups}
+    return _graph(edges, sorted(groups, key=order), marks)
+
+
+def _put(edges: _Edges, source: End, destination: End, *found: _Edge) -> None:
+    place = (_node(source, "from"), _node(destination, "to"))
+    edges[place] = (*edges.get(place, ()), *found)
+
+
+def _node(end: End, role: str) -> _Node:
+    return ("", end) if isinstance(end, Group) else (role, end)
+
+
+def _graph(edges: _Edges, groups: Iterable[Group], marks: dict[Group, str]) -> Graph:
+    parts: dict[tuple[str, str], list[_Node]] = {}
+    outside = sorted({node for pair in edges for node in pair if node[0]}, key=lambda node: (node[0], order(node[1])))
+    for role, end in outside:
+        parts.setdefault((role, str(end)), []).append((role, end))
+    for group in groups:
+        parts.setdefault((group.namespace, marks.get(group, "")), []).append(("", group))
+    relations = Relations(edges)
+    boxes: list[Box] = []
+    number: dict[_Node, int] = {}
+    for nodes in parts.values():
+        for members in relations.classes(nodes):
+            number |= dict.fromkeys(members, len(boxes))
+            boxes.append(_box(members, edges, marks))
+    between = {(number[left], number[right]): found for (left, right), found in edges.items()}
+    return Graph(tuple(boxes), tuple(_arrows(between)))
+
+
+def _box(members: Iterable[_Node], edges: _Edges, marks: dict[Group, str]) -> Box:
+    nodes = tuple(members)
+    own = next((edges[left, right] for left in nodes for right in nodes if (left, right) in edges), ())
+    end = nodes[0][1]
+    if isinstance(end, Group):
+        names = [str(node[1]).partition("/")[2] for node in nodes]
+        texts = tuple(one.text for one in own)
+        return Box(end.namespace, _capped(names, MOST_NAMES), texts, marks.get(end, ""))
+    return Box("", _outside_lines(end))
+
+
+def _outside_lines(end: AddressSet | DomainName) -> tuple[str, ...]:
+    if isinstance(end, DomainName):
+        return (str(end),)
+    if (end.v4, end.v6) in ((EVERY_V4, ()), ((), EVERY_V6)):
+        return (f"every IPv{4 if end.v4 else 6} address",)
+    return _capped(address_ranges(end), MOST_RANGES)
+
+
+def _capped(lines: list[str], most: int) -> tuple[str, ...]:
+    if len(lines) <= most:
+        return tuple(lines)
+    return (*lines[: most - 1], f"and {len(lines) - most + 1} more")
+
+
+def _arrows(between: dict[tuple[int, int], tuple[_Edge, ...]]) -> Iterable[Arrow]:
+    for (source, destination), found in sorted(between.items(), key=lambda item: item[0]):
+        back = between.get((destination, source)) == found
+        if source != destination and not (back and source > destination):
+            texts = tuple(one.text for one in found)
+            marks = {one.mark for one in found}
+            mark = marks.pop() if len(marks) == 1 else "~"
+            yield Arrow(source, destination, texts, all(one.unsure for one in found), back, mark)
