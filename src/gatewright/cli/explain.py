@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import click
 
 from gatewright.cli import options
+from gatewright.cli.given import Sources, sources
 from gatewright.engine.compile import Compiled
 from gatewright.engine.explain import Explanation, explain, traffic_text
 from gatewright.engine.model import Endpoint
@@ -26,7 +26,7 @@ class NoBackend(GatewrightError):
 @click.argument("source")
 @click.argument("destination")
 @click.argument("port", metavar="[PROTO/]PORT")
-@options.files
+@sources
 @options.namespace
 @options.pod_cidrs
 @options.output("text", "json", "yaml")
@@ -34,9 +34,8 @@ def command(
     source: str,
     destination: str,
     port: str,
-    filenames: tuple[str, ...],
-    recursive: bool,
-    namespace: str,
+    given: Sources,
+    namespace: str | None,
     pod_cidrs: tuple[str, ...],
     output: str,
 ) -> None:
@@ -50,9 +49,10 @@ def command(
       gatewright explain web svc/api 5000 -f manifests/
       gatewright explain 203.0.113.7 web udp/53 -f manifests/
     """
-    compiled = options.load_compiled(filenames, recursive, pod_cidrs)
+    loaded = given.load()
+    compiled, within = loaded.compiled(pod_cidrs), namespace or loaded.namespace
     protocol, number = parse_port(port)
-    origin, target = find(compiled, source, namespace), find(compiled, destination, namespace)
+    origin, target = find(compiled, source, within), find(compiled, destination, within)
     if origin.service:
         raise click.BadParameter(f"{source}: a Service opens no connections; name a pod or workload")
     found: list[Explanation] = []
@@ -60,7 +60,7 @@ def command(
         for party, target_port in _doors(target, protocol, number):
             found += _explained(compiled, one, party, protocol, target_port)
     click.echo(formats.explanations(found, output), nl=False)
-    sys.exit(0 if all(one.outcome is Outcome.ALLOWED for one in found) else 1)
+    loaded.finish(0 if all(one.outcome is Outcome.ALLOWED for one in found) else 1)
 
 
 def _explained(

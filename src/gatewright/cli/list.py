@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatewright.cli import options
+from gatewright.cli.given import Sources, sources
 from gatewright.engine.filters import Filter, label_filter, port_filter
 from gatewright.engine.targets import Target, find
 from gatewright.engine.view import Answer
@@ -12,9 +13,9 @@ from gatewright.report import formats
 
 
 @click.command("list")
-@options.files
+@sources
 @options.by
-@click.option("--from", "sources", multiple=True, metavar="NAME", help="Only connections that NAME opens.")
+@click.option("--from", "origins", multiple=True, metavar="NAME", help="Only connections that NAME opens.")
 @click.option("--to", "destinations", multiple=True, metavar="NAME", help="Only connections to NAME.")
 @click.option("--focus", multiple=True, metavar="NAME", help="Only connections of NAME, in both directions.")
 @click.option("--port", "ports", multiple=True, metavar="[PROTO/]PORT", help="Only this port of each connection.")
@@ -24,10 +25,9 @@ from gatewright.report import formats
 @options.pod_cidrs
 @options.output(*options.FORMATS)
 def command(
-    filenames: tuple[str, ...],
-    recursive: bool,
+    given: Sources,
     by: str,
-    sources: tuple[str, ...],
+    origins: tuple[str, ...],
     destinations: tuple[str, ...],
     focus: tuple[str, ...],
     ports: tuple[str, ...],
@@ -51,15 +51,17 @@ def command(
     """
     within = "" if all_namespaces else namespace or ""
     wanted, chosen = port_filter(ports), label_filter(selector)
-    compiled = options.load_compiled(filenames, recursive, pod_cidrs)
+    loaded = given.load(everything=all_namespaces)
+    compiled = loaded.compiled(pod_cidrs)
 
     def named(names: tuple[str, ...]) -> tuple[Target, ...]:
-        return tuple(find(compiled, name, within or "default") for name in names)
+        return tuple(find(compiled, name, within or loaded.namespace) for name in names)
 
-    kept = Filter(named(sources), named(destinations), named(focus), wanted, within, chosen)
+    kept = Filter(named(origins), named(destinations), named(focus), wanted, within, chosen)
     answer = options.answer(compiled, by)
     if kept:
         answer = Answer(compiled, kept.apply(answer.view))
         if not answer.view.rows:
             click.echo("No connections.", err=True)
     click.echo(formats.connections(answer, output), nl=False)
+    loaded.finish()

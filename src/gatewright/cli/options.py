@@ -1,4 +1,4 @@
-"""Options that several verbs share, meaning what they mean in kubectl, and the reading of what they name."""
+"""Options that several verbs share, meaning what they mean in kubectl, and what they make of an answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from gatewright.engine.addresses import block_range
-from gatewright.engine.compile import Compiled, compile_snapshot
+from gatewright.engine.compile import Compiled
 from gatewright.engine.connectivity import connections
-from gatewright.engine.snapshot import Snapshot
 from gatewright.engine.view import Answer, by_pod, by_workload
-from gatewright.objects.meta import Object
-from gatewright.sources.files import read
 
 FORMATS = ("table", "wide", "json", "yaml", "csv", "md", "dot", "svg", "mermaid")
 """What `list` and `diff` print."""
@@ -21,26 +18,12 @@ FORMATS = ("table", "wide", "json", "yaml", "csv", "md", "dot", "svg", "mermaid"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def files(command: F) -> F:
-    """`-f` and `-R`: where the manifests are."""
-    command = click.option(
-        "-R", "--recursive", is_flag=True, help="Look into the folders of a directory named by -f, too."
-    )(command)
-    return click.option(
-        "-f",
-        "--filename",
-        "filenames",
-        multiple=True,
-        required=True,
-        metavar="PATH",
-        help="A file or directory of manifests, or - for standard input. May be given more than once.",
-    )(command)
-
-
 def namespace(command: F) -> F:
     """`-n`: the namespace of names that do not say theirs."""
     return click.option(
-        "-n", "--namespace", default="default", show_default=True, help="Namespace of names that do not name theirs."
+        "-n",
+        "--namespace",
+        help="Namespace of names that do not name theirs.  [default: default, or that of the cluster's context]",
     )(command)
 
 
@@ -81,19 +64,6 @@ def _check_cidrs(context: click.Context, parameter: click.Parameter, values: tup
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is not a CIDR (write 10.244.0.0/16)", context, parameter) from error
     return values
-
-
-def load(filenames: tuple[str, ...], recursive: bool) -> tuple[Object, ...]:
-    """The objects at the paths. Raises InvalidInput with every problem; warnings go to standard error."""
-    parsed = read(filenames, recursive)
-    for warning in parsed.warnings:
-        click.echo(f"gatewright: warning: {warning}", err=True)
-    return parsed.require()
-
-
-def load_compiled(filenames: tuple[str, ...], recursive: bool, pod_cidrs: tuple[str, ...]) -> Compiled:
-    """The compiled snapshot of the objects at the paths."""
-    return compile_snapshot(Snapshot.of(load(filenames, recursive), pod_cidrs=pod_cidrs))
 
 
 def answer(compiled: Compiled, by: str) -> Answer:

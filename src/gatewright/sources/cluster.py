@@ -44,23 +44,26 @@ class ClusterUnavailable(GatewrightError):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which cluster, in kubectl's words. `namespace` is read alone where the cluster's whole is not allowed.
-
-    `everything` (-A) wants the whole and nothing less.
-    """
+    """Which cluster: the kubeconfig and the context, each the one that kubectl would take when None."""
 
     kubeconfig: str | None = None
     context: str | None = None
-    namespace: str | None = None
-    everything: bool = False
 
 
-def read_cluster(where: Where) -> Parsed:
-    """Everything the engine knows of a live cluster. Raises ClusterUnavailable where it cannot be asked at all."""
+def default_namespace(where: Where) -> str:
+    """The namespace of the cluster's context. Raises ClusterUnavailable where there is no usable kubeconfig."""
+    return _configuration(where).namespace
+
+
+def read_cluster(where: Where, *, everything: bool = False) -> Parsed:
+    """Everything the engine knows of a live cluster. Raises ClusterUnavailable where it cannot be asked at all.
+
+    Where the whole may not be listed, the namespace of the context is read alone, unless `everything` is wanted.
+    """
     config = _configuration(where)
     name = f"cluster {config.context_name}"
     with _client(config, name) as client:
-        fallback = None if where.everything else where.namespace or config.namespace
+        fallback = None if everything else config.namespace
         parts = [_Listing(client, name, kind_name, kind).read(fallback) for kind_name, kind in _kinds()]
     return Parsed.merge(parts)
 

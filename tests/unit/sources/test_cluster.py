@@ -91,7 +91,7 @@ def test_one_namespace_where_the_whole_is_not_allowed(server: ApiServer, where: 
     parsed = read_cluster(where)
     assert [item.name for item in parsed.require()] == ["mine", "p"]
     assert parsed.warnings[0].what.startswith("pods: only those of namespace shop: pods is refused")
-    whole = read_cluster(Where(kubeconfig=where.kubeconfig, everything=True))
+    whole = read_cluster(where, everything=True)
     assert [problem.what[:17] for problem in whole.problems] == ["pods: not allowed"]
 
 
