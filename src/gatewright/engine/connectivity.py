@@ -17,7 +17,7 @@ from typing import TypeVar
 from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, AddressSet
 from gatewright.engine.compile import Compiled
-from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Peers, Rule, Tier
+from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Rule, Tier, join_rules
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet
 from gatewright.engine.verdict import DomainName, expected_families, matches_peer
@@ -280,22 +280,9 @@ def _matching(rule: Rule, index: AddressIndex) -> tuple[PodSet, PodSet]:
 def _walk(rules: DirectionRules) -> Iterator[tuple[Tier, Rule | None]]:
     """The rules in order of evaluation; (tier, None) where a tier ends."""
     for tier in rules.tiers:
-        for rule in _joined(tier.rules) if tier.tier is Tier.NETWORK_POLICY else tier.rules:
+        for rule in join_rules(tier.rules) if tier.tier is Tier.NETWORK_POLICY else tier.rules:
             yield tier.tier, rule
         yield tier.tier, None
-
-
-def _joined(rules: tuple[Rule, ...]) -> Iterable[Rule]:
-    """NetworkPolicy rules add up in any order: those on the same ports are one rule with all their peers."""
-    if len(rules) < 2:
-        return rules
-    by_ports: dict[PortSet, list[Rule]] = {}
-    for rule in rules:
-        by_ports.setdefault(rule.ports, []).append(rule)
-    return [
-        Rule(Peers.union(rule.peers for rule in alike), ports, alike[0].action, alike[0].origin)
-        for ports, alike in by_ports.items()
-    ]
 
 
 @dataclass(frozen=True, slots=True)

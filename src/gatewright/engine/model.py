@@ -7,7 +7,7 @@ are numbers. What is left of the policy is where it came from, for explanations.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -147,6 +147,22 @@ class Rule:
     ports: PortSet
     action: Action
     origin: RuleOrigin
+
+
+def join_rules(rules: Sequence[Rule]) -> Sequence[Rule]:
+    """Rules that add up in any order, as those of NetworkPolicies do: the same ports make one rule of all their peers.
+
+    A joined rule carries the origin of its first.
+    """
+    if len(rules) < 2:
+        return rules
+    by_ports: dict[PortSet, list[Rule]] = {}
+    for rule in rules:
+        by_ports.setdefault(rule.ports, []).append(rule)
+    return [
+        Rule(Peers.union(rule.peers for rule in alike), ports, alike[0].action, alike[0].origin)
+        for ports, alike in by_ports.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

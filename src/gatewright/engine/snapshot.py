@@ -113,8 +113,8 @@ class Snapshot:
         for node in self.all(Node):
             found.update(dict.fromkeys(node_addresses(node), node.name))
         for pod in self.all(Pod):
-            addresses = [*(pod.ips if pod.spec.host_network else ()), pod.status.host_ip]
-            for text in filter(None, addresses if pod.spec.node_name else ()):
+            addresses = (*(pod.ips if pod.spec.host_network else ()), *pod.host_ips)
+            for text in addresses if pod.spec.node_name else ():
                 found.setdefault(parse_address(text), pod.spec.node_name)
         return found
 
@@ -133,7 +133,7 @@ def node_addresses(node: Node) -> tuple[IPAddress, ...]:
 def _pod_endpoint(pod: Pod, index: int, nodes: dict[str, tuple[IPAddress, ...]]) -> Endpoint:
     addresses = tuple(parse_address(text) for text in pod.ips)
     if pod.spec.host_network and not addresses:
-        addresses = nodes.get(pod.spec.node_name, ())
+        addresses = tuple(parse_address(text) for text in pod.host_ips) or nodes.get(pod.spec.node_name, ())
     ports = _ports(pod.spec)
     return Endpoint(
         index=index,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, AddressSet, IPAddress
 from gatewright.engine.compile import Compiled
-from gatewright.engine.model import Action, Direction, Endpoint, Peers, Rule, RuleOrigin, Tier, TierRules
+from gatewright.engine.model import Action, Direction, Endpoint, Peers, Rule, RuleOrigin, Tier, TierRules, join_rules
 from gatewright.engine.ports import Protocol, intersect
 
 
@@ -221,6 +221,9 @@ def _answers(traffic: _Traffic, tiers: tuple[TierRules, ...], direction: Directi
     met = [(rule, match) for rule in tier.rules if (match := traffic.met_by(rule)) is not False]
     if tier.tier is Tier.NETWORK_POLICY:  # order has no meaning here: one sure match settles it
         met.sort(key=lambda pair: pair[1] is None)
+        if met and met[0][1] is None:  # together, two blocks can cover what neither covers alone
+            joined = join_rules([rule for rule, _ in met])
+            met = [(rule, True) for rule in joined if traffic.met_by(rule)] or met
     for rule, match in met:
         if rule.action is Action.PASS:
             yield from _answers(traffic, following, direction)

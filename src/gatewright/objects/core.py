@@ -102,6 +102,7 @@ class PodStatus(Lenient, frozen=True):
     pod_ip: str = msgspec.field(default="", name="podIP")
     pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
     host_ip: str = msgspec.field(default="", name="hostIP")
+    host_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="hostIPs")
 
 
 class Pod(Object, frozen=True):
@@ -113,8 +114,17 @@ class Pod(Object, frozen=True):
     @property
     def ips(self) -> tuple[str, ...]:
         """Its addresses, at most one a family; empty while it has none."""
-        addresses = tuple(entry.ip for entry in self.status.pod_ips if entry.ip)
-        return addresses or ((self.status.pod_ip,) if self.status.pod_ip else ())
+        return _addresses(self.status.pod_ips, self.status.pod_ip)
+
+    @property
+    def host_ips(self) -> tuple[str, ...]:
+        """The addresses of its node, at most one a family."""
+        return _addresses(self.status.host_ips, self.status.host_ip)
+
+
+def _addresses(listed: tuple[PodIP, ...], single: str) -> tuple[str, ...]:
+    found = tuple(entry.ip for entry in listed if entry.ip)
+    return found or ((single,) if single else ())
 
 
 class NodeAddress(Lenient, frozen=True):

@@ -181,9 +181,12 @@ def _strictly_inside(inner: str, outer: str) -> bool:
 
 def _pod(pod: Pod) -> Faults:
     yield from _pod_spec(pod.spec, ("spec",))
-    for i, entry in enumerate(pod.status.pod_ips):
-        yield from _address(entry.ip, ("status", "podIPs", i, "ip"))
-    yield from _address(pod.status.pod_ip, ("status", "podIP"))
+    status = pod.status
+    for field, listed in (("podIPs", status.pod_ips), ("hostIPs", status.host_ips)):
+        for i, entry in enumerate(listed):
+            yield from _address(entry.ip, ("status", field, i, "ip"))
+    yield from _address(status.pod_ip, ("status", "podIP"))
+    yield from _address(status.host_ip, ("status", "hostIP"))
 
 
 def _address(text: str, path: Path) -> Faults:

@@ -1,0 +1,61 @@
+"""Questions as people put them: names and a port in, verdicts out.
+
+The command line, the Python API and the pytest plugin ask here, so that `svc/api` and `udp/53` mean the same in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatewright.engine.compile import Compiled
+from gatewright.engine.explain import traffic_text
+from gatewright.engine.model import Endpoint
+from gatewright.engine.ports import Protocol
+from gatewright.engine.targets import Target, find, parse_port, service_port, target_ports
+from gatewright.engine.verdict import Party, Verdict, verdict
+from gatewright.errors import GatewrightError
+
+
+class NoBackend(GatewrightError):
+    """A Service that no pod stands behind, or whose pods lack its target port."""
+
+
+class NotASource(GatewrightError):
+    """A Service where something is wanted that opens connections."""
+
+
+def ask(compiled: Compiled, source: str, destination: str, port: str, namespace: str = "default") -> list[Verdict]:
+    """The verdict on every connection that the question is about: one for each party that the names stand for.
+
+    `port` is `80`, `udp/53` or `icmp`; for a Service it is the Service's port. Raises UnknownTarget, BadPort, NoBackend
+    or NotASource, each saying what there is instead.
+    """
+    protocol, number = parse_port(port)
+    origin, target = find(compiled, source, namespace), find(compiled, destination, namespace)
+    if origin.service:
+        raise NotASource(f"{source}: a Service opens no connections; name a pod or workload")
+    return [
+        verdict(compiled, one, party, protocol, target_port)
+        for one in origin.parties
+        for party, target_port in doors(target, protocol, number)
+    ]
+
+
+def doors(target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
+    """(party, port) of everything the target stands for: policies see a Service's backends on their target ports."""
+    if target.service is None:
+        for party in target.parties:
+            yield party, port
+        return
+    entry = service_port(target.service, protocol, port)
+    found = [
+        (backend, number)
+        for backend in target.parties
+        if isinstance(backend, Endpoint)
+        for number in target_ports(target.service, entry, backend)
+    ]
+    if not found:
+        raise NoBackend(
+            f"{target.service}: no pod behind it serves {traffic_text(protocol, port)}; look at its selector and ports"
+        )
+    yield from found
