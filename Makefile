@@ -4,7 +4,8 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 PYTEST_ARGS ?=
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --upgrade pyproject.toml --extra lab
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --upgrade pyproject.toml \
+	--extra lab --extra live
 
 # Without its cache of compiled modules every command starts twice as slowly as a user's.
 unexport PYTHONDONTWRITEBYTECODE
