@@ -18,6 +18,7 @@ from gatewright.errors import GatewrightError
 VERBS = {
     "list": ("gatewright.cli.list", "Show every connection that the policies allow."),
     "explain": ("gatewright.cli.explain", "Say whether one connection is allowed, and which rule decides."),
+    "diff": ("gatewright.cli.diff", "Show the connections that a change of manifests adds, removes and changes."),
     "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
 }
 """verb: (module, one-line help). The module's attribute `command` is the click command."""
