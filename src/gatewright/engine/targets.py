@@ -77,7 +77,7 @@ def find(compiled: Compiled, text: str, namespace: str = "default") -> Target:
         return Target(text, (parse_address(text),))
     except ValueError:
         pass
-    if "=" in text:
+    if set(text) & set("=!("):
         return _by_labels(compiled, text, namespace)
     parts = text.split("/")
     kind = None
