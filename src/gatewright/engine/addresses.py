@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
+
+import msgspec
 
 from gatewright.engine.ports import Range, Ranges, contains, intersect, normalize, subtract
 
@@ -44,8 +45,7 @@ def block_range(cidr: str) -> tuple[int, Range]:
     return address.version, (first, first | hosts)
 
 
-@dataclass(frozen=True, slots=True)
-class AddressSet:
+class AddressSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """Addresses by family, as sorted disjoint ranges of integers."""
 
     v4: Ranges = ()

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, AddressSet
 from gatewright.engine.compile import Compiled
@@ -23,8 +25,7 @@ from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet
 from gatewright.engine.verdict import DomainName, expected_families, matches_peer
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(msgspec.Struct, frozen=True):
     """What may pass: `ports` surely, `possible` (never less) if unknown addresses turn out so."""
 
     ports: PortSet
@@ -40,8 +41,7 @@ class Access:
 EVERYTHING = Access(ALL_TRAFFIC, ALL_TRAFFIC)
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """One row of the answer: an endpoint, outside addresses or a domain name; never outside on both sides.
 
     `family` is 4 or 6 where the row holds for that family only, None where it holds for every family of the cluster.
@@ -53,8 +53,7 @@ class Connection:
     family: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rectangle:
+class Rectangle(msgspec.Struct, frozen=True):
     """Every pod of `sources` may connect to every pod of `destinations` (but not to itself)."""
 
     sources: PodSet
@@ -62,8 +61,7 @@ class Rectangle:
     access: Access
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(msgspec.Struct, frozen=True):
     """Every pod of `pods` may receive from (Ingress) or connect to (Egress) these addresses, whoever has them."""
 
     direction: Direction
@@ -72,8 +70,7 @@ class Outside:
     access: Access
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True):
     """Every pod of `pods` may connect to what a domain name resolves to."""
 
     pods: PodSet
@@ -195,8 +192,7 @@ def _order(row: Connection) -> tuple[object, ...]:
     return (end(row.source), end(row.destination), row.family or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
+class _Side(msgspec.Struct, frozen=True):
     """A class in one direction: its members, and by what they may do with it the peers that may do anything."""
 
     members: PodSet
@@ -285,8 +281,7 @@ def _walk(rules: DirectionRules) -> Iterator[tuple[Tier, Rule | None]]:
         yield tier.tier, None
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(msgspec.Struct, frozen=True):
     """Traffic on its way through the tiers, port by port.
 
     `open` is what no rule of this tier has surely decided, `passed` what may go on to the next tier. A port that only

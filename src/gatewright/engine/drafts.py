@@ -6,7 +6,7 @@ depends on the destination. This is where the kinds of policy become alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet
 from gatewright.engine.model import Action, Direction, Peers, RuleOrigin, Tier
@@ -21,8 +21,7 @@ from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer, NetworkP
 _ACTIONS = {"Accept": Action.ACCEPT, "Allow": Action.ACCEPT, "Deny": Action.DENY, "Pass": Action.PASS}
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A rule before named ports are resolved: `ports` are numbers already, `names` are still to be looked up."""
 
     peers: Peers
@@ -32,8 +31,7 @@ class Draft:
     origin: RuleOrigin
 
 
-@dataclass(frozen=True, slots=True)
-class DraftPolicy:
+class DraftPolicy(msgspec.Struct, frozen=True):
     """A policy in one direction: where it stands (`rank` orders policies of one tier), whom it is about, its rules."""
 
     tier: Tier

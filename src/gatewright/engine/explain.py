@@ -8,7 +8,8 @@ are written; whether they match is never decided here but by the same selectors 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gatewright.engine.addresses import AddressSet
 from gatewright.engine.compile import Compiled
@@ -21,8 +22,7 @@ from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """One condition of a rule that a connection fails: where it is written, what it wants, what there is."""
 
     at: RuleOrigin
@@ -30,16 +30,14 @@ class Condition:
     found: str
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(msgspec.Struct, frozen=True):
     """One way in which a rule came short of matching. The fewer conditions fail, the nearer it was."""
 
     rule: RuleOrigin
     failed: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(msgspec.Struct, frozen=True):
     """One side of a verdict, explained. `matched` are the fields of the deciding rule that match (peer, port)."""
 
     side: Side
@@ -48,8 +46,7 @@ class Trace:
     misses: tuple[Miss, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """A verdict for one family with both sides explained."""
 
     verdict: Verdict
@@ -80,8 +77,7 @@ def _explain_family(compiled: Compiled, verdict: Verdict, answer: FamilyVerdict)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class _Question(msgspec.Struct, frozen=True):
     """The connection that is asked about."""
 
     compiled: Compiled

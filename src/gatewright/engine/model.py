@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -76,8 +75,7 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
         return next((address for address in self.addresses if address.version == family), None)
 
 
-@dataclass(frozen=True, slots=True)
-class RuleOrigin:
+class RuleOrigin(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """The place a compiled rule comes from: the policy, the path of the rule or peer in it, and the file position."""
 
     kind: str
@@ -106,8 +104,7 @@ class RuleOrigin:
         return str(self.origin.at(self.path)) if self.origin else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Peers:
+class Peers(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """The other side of a rule.
 
     `everyone` is no restriction at all (every pod, node and outside address). `pods` are matched by selector whatever
@@ -126,18 +123,15 @@ class Peers:
         every = list(parts)
         if any(part.everyone for part in every):
             return cls(everyone=True)
-        bits = 0
-        for part in every:
-            bits |= part.pods.bits
+        pods = PodSet.union(part.pods for part in every)
         addresses = AddressSet.union(part.addresses for part in every)
-        return cls(False, PodSet(bits), addresses, tuple(sorted({name for part in every for name in part.names})))
+        return cls(False, pods, addresses, tuple(sorted({name for part in every for name in part.names})))
 
     def __bool__(self) -> bool:
         return self.everyone or bool(self.pods) or bool(self.addresses) or bool(self.names)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """One compiled rule: traffic between the selected pod and `peers` on `ports` (of the destination) meets `action`.
 
     One written rule may compile to several, where a named port has different numbers on different destinations.
@@ -165,8 +159,7 @@ def join_rules(rules: Sequence[Rule]) -> Sequence[Rule]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class TierRules:
+class TierRules(msgspec.Struct, frozen=True):
     """What one tier says to one class of pods in one direction.
 
     `policies` are those that select the class. In the NetworkPolicy tier they isolate it, and all rules accept, in any
@@ -178,8 +171,7 @@ class TierRules:
     policies: tuple[RuleOrigin, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DirectionRules:
+class DirectionRules(msgspec.Struct, frozen=True, eq=False):
     """Everything in force for one class of pods in one direction: the tiers that say something, in order of evaluation.
 
     Empty means that nothing restricts the direction. Pods of one class share one instance: group them by identity.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 Range = tuple[int, int]
 """(first, last), both included."""
@@ -79,8 +80,7 @@ def contains(ranges: Ranges, number: int) -> bool:
     return any(first <= number <= last for first, last in ranges)
 
 
-@dataclass(frozen=True, slots=True)
-class PortSet:
+class PortSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """Ports by protocol, and whether traffic that is neither TCP, UDP nor SCTP is covered (`other`)."""
 
     tcp: Ranges = ()

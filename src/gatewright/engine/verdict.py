@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, AddressSet, IPAddress
 from gatewright.engine.compile import Compiled
@@ -17,8 +18,7 @@ from gatewright.engine.model import Action, Direction, Endpoint, Peers, Rule, Ru
 from gatewright.engine.ports import Protocol, intersect
 
 
-@dataclass(frozen=True, slots=True)
-class DomainName:
+class DomainName(msgspec.Struct, frozen=True):
     """A name outside the cluster, as ClusterNetworkPolicy's domainNames know it. It can only be a destination."""
 
     name: str
@@ -57,8 +57,7 @@ class Reason(enum.StrEnum):
     NO_SUCH_FAMILY = "the two sides share no address family"
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(msgspec.Struct, frozen=True):
     """One direction's answer: the outcome, why, the rule that decided it, and every policy that isolates the pod."""
 
     direction: Direction
@@ -68,8 +67,7 @@ class Side:
     policies: tuple[RuleOrigin, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyVerdict:
+class FamilyVerdict(msgspec.Struct, frozen=True):
     """The answer for one address family."""
 
     family: int
@@ -82,8 +80,7 @@ class FamilyVerdict:
         return _both(self.egress.outcome, self.ingress.outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The answer to one question: may `source` open a connection to this port of `destination`?
 
     `protocol` None asks about traffic that is neither TCP, UDP nor SCTP (a ping), whose `port` has no meaning.
@@ -195,8 +192,7 @@ def judge_side(
     return Side(direction, Outcome.DEPENDS, Reason.ADDRESS_UNKNOWN, unsure.rule, certain.policies or unsure.policies)
 
 
-@dataclass(frozen=True, slots=True)
-class _Traffic:
+class _Traffic(msgspec.Struct, frozen=True):
     """A connection as the rules of one side see it."""
 
     compiled: Compiled

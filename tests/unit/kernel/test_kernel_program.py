@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import itertools
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ def test_equal_input_gives_an_equal_program(where: World) -> None:
 
 def copy(rules: DirectionRules) -> DirectionRules:
     """Equal content, another instance."""
-    return DirectionRules(rules.direction, tuple(map(dataclasses.replace, rules.tiers)))
+    return DirectionRules(rules.direction, tuple(map(msgspec.structs.replace, rules.tiers)))
 
 
 def test_disjoint_segments_carry_the_union_of_their_ports() -> None:

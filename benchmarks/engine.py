@@ -1,0 +1,158 @@
+"""The engine at size: compile, the connectivity of everything, single verdicts, memory, and reading manifests.
+
+Each shape runs in a process of its own, so that memory is its own too. Times are the best of three, in seconds. Goals
+at 100,000 pods: compile and connectivity together 1 s and 600 MB, one verdict 50 microseconds; 10 MB of manifests read
+with every line kept in 1.5 s.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from benchmarks.clusters import SHAPES, objects
+from gatewright.engine.compile import compile_snapshot
+from gatewright.engine.connectivity import connectivity
+from gatewright.engine.model import Endpoint
+from gatewright.engine.ports import Protocol
+from gatewright.engine.snapshot import Snapshot
+from gatewright.engine.verdict import verdict
+from gatewright.objects.read import parse
+
+T = TypeVar("T")
+MANIFEST_BYTES = 10_000_000
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What the work gives, and the seconds it took."""
+    gc.collect()
+    begin = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - begin
+
+
+def memory_mb() -> float:
+    """The most memory this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_shape(name: str) -> dict[str, Any]:
+    """Everything about one shape."""
+    made = objects(SHAPES[name])
+    before = memory_mb()
+    found: dict[str, list[float]] = {"endpoints": [], "compile": [], "connectivity": []}
+    for _ in range(3):
+        snapshot = Snapshot.of(made)
+        endpoints, took = timed(lambda: snapshot.endpoints)
+        found["endpoints"].append(took)
+        compiled, took = timed(lambda: compile_snapshot(snapshot))
+        found["compile"].append(took)
+        answer, took = timed(lambda: connectivity(compiled, 4))
+        found["connectivity"].append(took)
+    best: dict[str, Any] = {key: min(values) for key, values in found.items()}
+    chance = random.Random(2)
+    pairs: list[tuple[Endpoint, Endpoint]] = [tuple(chance.sample(endpoints, 2)) for _ in range(2000)]  # type: ignore[misc]
+    _, took = timed(lambda: [verdict(compiled, a, b, Protocol.TCP, 8080) for a, b in pairs])
+    sizes = {"pods": len(endpoints), "policies": len(snapshot.policies), "rectangles": len(answer.rectangles)}
+    return {**sizes, **best, "verdict_us": took / len(pairs) * 1e6, "memory_mb": memory_mb() - before}
+
+
+def manifest(size: int) -> str:
+    """A stream of Deployments, Services and NetworkPolicies of about this many bytes, as people write them."""
+    parts, length, number = [], 0, 0
+    while length < size:
+        parts.append(_TEMPLATE.replace("NUMBER", str(number)))
+        length += len(parts[-1])
+        number += 1
+    return "".join(parts)
+
+
+_TEMPLATE = """---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: app-NUMBER
+  namespace: shop
+  labels:
+    app.kubernetes.io/name: app-NUMBER
+    app.kubernetes.io/part-of: shop
+spec:
+  replicas: 3
+  selector:
+    matchLabels:
+      app: app-NUMBER
+  template:
+    metadata:
+      labels:
+        app: app-NUMBER
+    spec:
+      containers:
+      - name: main
+        image: registry.example/app:1.2.3
+        ports:
+        - containerPort: 8080
+          name: http
+        resources:
+          limits:
+            cpu: 200m
+            memory: 128Mi
+        readinessProbe:
+          httpGet:
+            path: /ready
+            port: 8080
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: app-NUMBER
+  namespace: shop
+spec:
+  podSelector:
+    matchLabels:
+      app: app-NUMBER
+  policyTypes:
+  - Ingress
+  ingress:
+  - from:
+    - podSelector:
+        matchLabels:
+          app: gateway
+    ports:
+    - port: 8080
+      protocol: TCP
+"""
+
+
+def measure_reading() -> dict[str, Any]:
+    """Reading 10 MB of manifests."""
+    text = manifest(MANIFEST_BYTES)
+    took = min(timed(lambda: parse(text, "all.yaml").require())[1] for _ in range(3))
+    return {"bytes": len(text), "seconds": took}
+
+
+def main() -> None:
+    """Measure in processes of their own, and print."""
+    if len(sys.argv) > 1:
+        what = sys.argv[1]
+        print(json.dumps(measure_reading() if what == "reading" else measure_shape(what)))
+        return
+    columns = ("pods", "policies", "endpoints", "compile", "connectivity", "verdict_us", "memory_mb")
+    print(f"{'shape':10}" + "".join(f"{column:>14}" for column in columns))
+    for name in (*SHAPES, "reading"):
+        command = [sys.executable, "-m", "benchmarks.engine", name]
+        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        if name == "reading":
+            print(f"reading {result['bytes'] / 1e6:.1f} MB of manifests: {result['seconds']:.2f} s")
+        else:
+            print(f"{name:10}" + "".join(f"{result[column]:14.3f}" for column in columns))
+
+
+if __name__ == "__main__":
+    main()
