@@ -8,11 +8,11 @@ import click
 
 from gatewright.cli import options
 from gatewright.cli.given import Sources, sources
+from gatewright.engine.backends import Backends
 from gatewright.engine.compile import Compiled
 from gatewright.engine.explain import Explanation, explain, traffic_text
-from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol
-from gatewright.engine.targets import Target, find, parse_port, service_port, target_ports
+from gatewright.engine.targets import Target, find, parse_port, service_port
 from gatewright.engine.verdict import Outcome, Party, verdict
 from gatewright.errors import GatewrightError
 from gatewright.report import formats
@@ -57,7 +57,7 @@ def command(
         raise click.BadParameter(f"{source}: a Service opens no connections; name a pod or workload")
     found: list[Explanation] = []
     for one in origin.parties:
-        for party, target_port in _doors(target, protocol, number):
+        for party, target_port in _doors(compiled, target, protocol, number):
             found += _explained(compiled, one, party, protocol, target_port)
     click.echo(formats.explanations(found, output), nl=False)
     loaded.finish(0 if all(one.outcome is Outcome.ALLOWED for one in found) else 1)
@@ -69,21 +69,16 @@ def _explained(
     return explain(compiled, verdict(compiled, source, destination, protocol, port))
 
 
-def _doors(target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
+def _doors(compiled: Compiled, target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
     """(party, port) of everything the target stands for: policies see a Service's backends on their target ports."""
     if target.service is None:
         for party in target.parties:
             yield party, port
         return
     entry = service_port(target.service, protocol, port)
-    doors = [
-        (backend, number)
-        for backend in target.parties
-        if isinstance(backend, Endpoint)
-        for number in target_ports(target.service, entry, backend)
-    ]
-    if not doors:
+    found = Backends(compiled).doors(target.service, entry)
+    if not found:
         raise NoBackend(
             f"{target.service}: no pod behind it serves {traffic_text(protocol, port)}; look at its selector and ports"
         )
-    yield from doors
+    yield from found

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gatewright.engine.backends import Backends
 from gatewright.engine.compile import Compiled
 from gatewright.engine.explain import traffic_text
-from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol
-from gatewright.engine.targets import Target, find, parse_port, service_port, target_ports
+from gatewright.engine.targets import Target, find, parse_port, service_port
 from gatewright.engine.verdict import Party, Verdict, verdict
 from gatewright.errors import GatewrightError
 
@@ -37,23 +37,18 @@ def ask(compiled: Compiled, source: str, destination: str, port: str, namespace:
     return [
         verdict(compiled, one, party, protocol, target_port)
         for one in origin.parties
-        for party, target_port in doors(target, protocol, number)
+        for party, target_port in doors(compiled, target, protocol, number)
     ]
 
 
-def doors(target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
+def doors(compiled: Compiled, target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
     """(party, port) of everything the target stands for: policies see a Service's backends on their target ports."""
     if target.service is None:
         for party in target.parties:
             yield party, port
         return
     entry = service_port(target.service, protocol, port)
-    found = [
-        (backend, number)
-        for backend in target.parties
-        if isinstance(backend, Endpoint)
-        for number in target_ports(target.service, entry, backend)
-    ]
+    found = Backends(compiled).doors(target.service, entry)
     if not found:
         raise NoBackend(
             f"{target.service}: no pod behind it serves {traffic_text(protocol, port)}; look at its selector and ports"

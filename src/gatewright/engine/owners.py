@@ -41,6 +41,11 @@ def by_owner(compiled: Compiled) -> dict[Key, tuple[Endpoint, ...]]:
     return {key: _standing(key, endpoints) for key, endpoints in owned.items()}
 
 
+def standing(compiled: Compiled) -> list[Endpoint]:
+    """Every endpoint but the templates of workloads whose live pods are there, in order."""
+    return sorted((e for members in by_owner(compiled).values() for e in members), key=lambda e: e.index)
+
+
 def _standing(key: Key, endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
     pods = tuple(one for one in endpoints if one.kind == "Pod")
     own = tuple(one for one in endpoints if (one.kind, one.namespace, one.name) == key)

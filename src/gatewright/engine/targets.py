@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import parse_address
+from gatewright.engine.backends import Backends
 from gatewright.engine.compile import Compiled
 from gatewright.engine.label_query import parse_selector
 from gatewright.engine.model import Endpoint
-from gatewright.engine.owners import by_owner
+from gatewright.engine.owners import by_owner, standing
 from gatewright.engine.ports import LAST_PORT, Protocol
 from gatewright.engine.selectors import matches
 from gatewright.engine.snapshot import Key
@@ -110,11 +111,6 @@ def _named(compiled: Compiled, kind: str | None, namespace: str, name: str) -> d
     return found
 
 
-def _standing(compiled: Compiled) -> list[Endpoint]:
-    """Every endpoint but the templates of workloads whose live pods are there."""
-    return sorted((e for members in by_owner(compiled).values() for e in members), key=lambda e: e.index)
-
-
 def _nothing(compiled: Compiled, text: str, namespace: str) -> str:
     names = sorted({name for _, owned_in, name in by_owner(compiled) if owned_in == namespace})
     if names:
@@ -130,7 +126,7 @@ def _by_labels(compiled: Compiled, text: str, namespace: str) -> Target:
     scoped = bool(slash) and not set(first) & set("=.!, ")
     where, selector_text = (first, rest) if scoped else (namespace, text)
     selector = parse_selector(selector_text)
-    found = [e for e in _standing(compiled) if e.namespace == where and matches(selector, e.labels)]
+    found = [e for e in standing(compiled) if e.namespace == where and matches(selector, e.labels)]
     if not found:
         raise UnknownTarget(f"no pod or workload of namespace {where} has the labels {selector_text}")
     return Target(text, tuple(found))
@@ -141,19 +137,13 @@ def _service(compiled: Compiled, text: str, namespace: str, name: str) -> Target
     if not isinstance(service, Service):
         names = sorted(s.name for s in compiled.snapshot.services if s.namespace == namespace)
         raise UnknownTarget(f"{text!r} names no Service; namespace {namespace} has {', '.join(names) or 'none'}")
-    if not service.spec.selector:
-        raise UnknownTarget(f"{text!r} has no selector, hence no pods behind it: name an address instead")
-    return Target(text, backends(compiled, service), service)
-
-
-def backends(compiled: Compiled, service: Service) -> tuple[Endpoint, ...]:
-    """The endpoints behind a Service's selector."""
-    wanted = service.spec.selector.items()
-    return tuple(
-        e
-        for e in _standing(compiled)
-        if wanted and e.namespace == service.namespace and all(e.labels.get(key) == value for key, value in wanted)
-    )
+    if service.spec.type == "ExternalName":
+        raise UnknownTarget(f"{text!r} is a name for {service.spec.external_name}, outside: name an address instead")
+    backends = Backends(compiled)
+    if not service.spec.selector and not backends.slices(service):
+        what = "has no selector and no EndpointSlice, hence nothing behind it: name an address instead"
+        raise UnknownTarget(f"{text!r} {what}")
+    return Target(text, backends.of(service), service)
 
 
 def service_port(service: Service, protocol: Protocol | None, port: int) -> ServicePort:
@@ -163,16 +153,3 @@ def service_port(service: Service, protocol: Protocol | None, port: int) -> Serv
             return one
     has = ", ".join(f"{one.protocol} {one.port}" for one in service.spec.ports) or "none"
     raise BadPort(f"{service} has no port {protocol} {port}; it has {has}")
-
-
-def target_ports(service: Service, port: ServicePort, backend: Endpoint) -> tuple[int, ...]:
-    """The numbers on which a backend serves a Service's port: empty when it lacks the named port.
-
-    A headless Service translates nothing: its name resolves to pods, which are called on the port itself.
-    """
-    if service.spec.cluster_ip == "None":
-        return (port.port,)
-    if isinstance(port.target_port, str):
-        ranges = backend.named_ports.get((port.target_port, Protocol(port.protocol)), ())
-        return tuple(number for first, last in ranges for number in range(first, last + 1))[:1]
-    return (port.target_port or port.port,)

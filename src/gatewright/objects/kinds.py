@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatewright.objects import cluster_policy, core, crd, policy, workloads
+from gatewright.objects import cluster_policy, core, crd, policy, routing, workloads
 from gatewright.objects.meta import Object
 from gatewright.objects.schema import Schema
 
@@ -37,6 +37,8 @@ class Kind:
 
 
 POLICY_GROUP = "policy.networking.k8s.io"
+GATEWAY_GROUP = "gateway.networking.k8s.io"
+GATEWAY_VERSIONS = ("v1", "v1beta1", "v1alpha3", "v1alpha2")
 
 KINDS: dict[tuple[str, str], Kind] = {
     ("", "Namespace"): Kind(core.Namespace, "namespaces", namespaced=False),
@@ -51,6 +53,15 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("apps", "DaemonSet"): Kind(workloads.DaemonSet, "daemonsets"),
     ("batch", "Job"): Kind(workloads.Job, "jobs"),
     ("batch", "CronJob"): Kind(workloads.CronJob, "cronjobs"),
+    ("discovery.k8s.io", "EndpointSlice"): Kind(routing.EndpointSlice, "endpointslices"),
+    ("networking.k8s.io", "Ingress"): Kind(routing.Ingress, "ingresses"),
+    (GATEWAY_GROUP, "Gateway"): Kind(routing.Gateway, "gateways", versions=GATEWAY_VERSIONS),
+    (GATEWAY_GROUP, "HTTPRoute"): Kind(routing.HTTPRoute, "httproutes", versions=GATEWAY_VERSIONS),
+    (GATEWAY_GROUP, "GRPCRoute"): Kind(routing.GRPCRoute, "grpcroutes", versions=GATEWAY_VERSIONS),
+    (GATEWAY_GROUP, "TLSRoute"): Kind(routing.TLSRoute, "tlsroutes", versions=GATEWAY_VERSIONS),
+    (GATEWAY_GROUP, "TCPRoute"): Kind(routing.TCPRoute, "tcproutes", versions=GATEWAY_VERSIONS),
+    (GATEWAY_GROUP, "UDPRoute"): Kind(routing.UDPRoute, "udproutes", versions=GATEWAY_VERSIONS),
+    ("route.openshift.io", "Route"): Kind(routing.Route, "routes"),
     ("networking.k8s.io", "NetworkPolicy"): Kind(policy.NetworkPolicy, "networkpolicies", version="v1", strict=True),
     (POLICY_GROUP, "ClusterNetworkPolicy"): Kind(
         cluster_policy.ClusterNetworkPolicy,
@@ -78,6 +89,7 @@ FORMER_GROUPS = {
     ("extensions", "ReplicaSet"): "apps",
     ("extensions", "DaemonSet"): "apps",
     ("extensions", "NetworkPolicy"): "networking.k8s.io",
+    ("extensions", "Ingress"): "networking.k8s.io",
 }
 """Kinds that moved: old manifests are read, but a policy of a group no server serves any more is an error."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from gatewright.engine.backends import target_ports
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.ports import Protocol
 from gatewright.engine.snapshot import Snapshot
-from gatewright.engine.targets import BadPort, UnknownTarget, find, parse_port, service_port, target_ports
+from gatewright.engine.targets import BadPort, UnknownTarget, find, parse_port, service_port
 from gatewright.objects.core import Service
 from gatewright.objects.read import parse
 
+NOTHING_BEHIND = "has no selector and no EndpointSlice, hence nothing behind it: name an address instead"
 OBJECTS = """
 apiVersion: v1
 kind: Pod
@@ -84,7 +86,10 @@ def test_names(compiled: Compiled, text: str, found: list[str]) -> None:
         ("sts/api", "'sts/api' names no pod or workload; namespace default has api, web"),
         ("a/b/c", "'a/b/c' names nothing: write NAME, NAMESPACE/NAME, KIND/NAME, an address, or key=value"),
         ("svc/wbe", "'svc/wbe' names no Service; namespace default has elsewhere, headless, web"),
-        ("svc/elsewhere", "'svc/elsewhere' has no selector, hence no pods behind it: name an address instead"),
+        (
+            "svc/elsewhere",
+            "'svc/elsewhere' has no selector and no EndpointSlice, hence nothing behind it: name an address instead",
+        ),
         ("app=none", "no pod or workload of namespace default has the labels app=none"),
     ],
 )
