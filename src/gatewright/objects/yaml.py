@@ -1,9 +1,9 @@
 """YAML to positioned trees: every key and item knows its line, every document stands alone.
 
 The text is cut into documents the way kubectl cuts it, before any of them is parsed, so that a broken document hides
-no other. Each is built from libyaml's events by a builder of our own, because no stock loader keeps the line of every
-key, reads scalars as kubectl does, refuses duplicate keys, and bounds what hostile input can cost: nesting depth,
-and the size to which aliases expand.
+no other. Plain ones are read line by line (`block_yaml`), all others from libyaml's events by a builder of our own,
+because no stock loader keeps the line of every key, reads scalars as kubectl does, refuses duplicate keys, and bounds
+what hostile input can cost: nesting depth, and the size to which aliases expand.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import yaml
 from yaml._yaml import CParser
 
 from gatewright.errors import Problem
+from gatewright.objects import block_yaml
 from gatewright.objects.origin import Mapping, Sequence
 from gatewright.objects.scalars import key_text, resolve
 
@@ -69,6 +70,14 @@ def _build(text: str, line: int, index: int, file: str) -> list[Document]:
         where = f"{file}:{line + text.count(chr(10), 0, bad.start())}"
         problem = Problem(where, f"not YAML: control character U+{ord(bad[0]):04X} is not allowed")
         return [Document(None, line, index, (problem,))]
+    plain = block_yaml.read(text, line)
+    if plain is not None:
+        return [Document(plain, plain.line, index)]
+    return _build_by_events(text, line, index, file)
+
+
+def _build_by_events(text: str, line: int, index: int, file: str) -> list[Document]:
+    """The documents of a piece of text, by libyaml."""
     builder = _Builder(text, line - 1, file)
     trees: list[Document] = []
     try:
