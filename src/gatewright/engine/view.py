@@ -107,9 +107,9 @@ class Answer:
 
 
 def by_pod(compiled: Compiled, connections: Iterable[Connection]) -> View:
-    """Every endpoint on its own."""
-    groups = {one: Group(one.namespace, one.name, one.kind, members=(one,)) for one in compiled.endpoints}
-    return _view(groups, connections)
+    """Every pod on its own, and the workloads that have no live pods."""
+    standing = chain.from_iterable(by_owner(compiled).values())
+    return _view({one: Group(one.namespace, one.name, one.kind, members=(one,)) for one in standing}, connections)
 
 
 def by_workload(

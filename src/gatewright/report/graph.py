@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, AddressSet
+from gatewright.engine.connectivity import Access
 from gatewright.engine.difference import Difference
 from gatewright.engine.twins import Relations
 from gatewright.engine.verdict import DomainName
 from gatewright.engine.view import End, Group, View, order
 from gatewright.report.difference import SIGNS, standing
-from gatewright.report.words import access_text, address_ranges, family_note
+from gatewright.report.words import address_ranges, family_note
 
 MOST_NAMES = 24
 """Names that one box lists before it counts the rest."""
@@ -90,14 +91,20 @@ def of_difference(found: Difference) -> Graph:
     """The drawing of a difference: only what changed, and the workloads it changed for."""
     edges: _Edges = {}
     for change in found.changes:
-        parts = [access_text(one) for one in (change.before, change.after) if one]
-        text = " -> ".join(parts) + "".join(f" ({note})" for note in family_note(change.family))
-        mark = SIGNS[change.kind]
-        _put(edges, change.source, change.destination, _Edge(f"{mark} {text}", not change.after.ports, mark))
+        text = " -> ".join(_short(one) for one in (change.before, change.after) if one)
+        text += "".join(f" ({note})" for note in family_note(change.family))
+        mark, last = SIGNS[change.kind], change.after or change.before
+        _put(edges, change.source, change.destination, _Edge(f"{mark} {text}", not last.ports, mark))
     ends = {end for change in found.changes for end in (change.source, change.destination)}
     groups = {end for end in ends if isinstance(end, Group)} | {*found.new, *found.gone}
     marks = {group: {"new": "+", "gone": "-", "": ""}[standing(found, group)] for group in groups}
     return _graph(edges, sorted(groups, key=order), marks)
+
+
+def _short(access: Access) -> str:
+    """What is sure, then what is not, as few words as a drawing has room for."""
+    unsure = access.possible - access.ports
+    return "; ".join([str(access.ports)] * bool(access.ports) + [f"{PERHAPS}{unsure}"] * bool(unsure))
 
 
 def _put(edges: _Edges, source: End, destination: End, *found: _Edge) -> None:

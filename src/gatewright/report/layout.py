@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-LAYER_GAP = 28.0
+LAYER_GAP = 36.0
 ROW_GAP = 14.0
 SWEEPS = 12
 
@@ -69,11 +69,10 @@ def lay_out(boxes: Sequence[Size], links: Sequence[Link]) -> Layout:
     before, after = _neighbours(len(nodes), chains)
     _sort_columns(nodes, columns, before, after)
     _set_heights(nodes, columns, before, after)
-    lefts, widths, width = _widths(nodes, columns)
-    centres = [(lefts[one.layer] + widths[one.layer] / 2, one.y) for one in nodes]
-    routes = _routes(nodes, chains, centres)
+    edges, width = _column_edges(nodes, columns)
+    centres = [(_middle(one, edges), one.y) for one in nodes]
     height = max((one.y + one.size[1] / 2 for one in nodes), default=0.0)
-    return Layout(tuple(centres[: len(boxes)]), tuple(routes), (width, height))
+    return Layout(tuple(centres[: len(boxes)]), tuple(_routes(nodes, chains, edges)), (width, height))
 
 
 def _without_cycles(count: int, edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -194,32 +193,44 @@ def _place(nodes: list[_Node], column: list[int], wished: list[float]) -> None:
         nodes[node].y = value + distance
 
 
-def _widths(nodes: list[_Node], columns: list[list[int]]) -> tuple[list[float], list[float], float]:
-    """The left edge and width of each column, and the width of all."""
-    lefts: list[float] = []
-    widths: list[float] = []
+def _column_edges(nodes: list[_Node], columns: list[list[int]]) -> tuple[list[Point], float]:
+    """The left and right edge of each column, and the width of all."""
+    edges: list[Point] = []
     left = 0.0
     for column in columns:
-        widths.append(max((nodes[node].size[0] for node in column), default=0.0))
-        lefts.append(left)
-        left += widths[-1] + LAYER_GAP
-    return lefts, widths, max(left - LAYER_GAP, 0.0)
+        right = left + max((nodes[node].size[0] for node in column), default=0.0)
+        edges.append((left, right))
+        left = right + LAYER_GAP
+    return edges, max(left - LAYER_GAP, 0.0)
 
 
-def _routes(nodes: list[_Node], chains: list[_Chain], centres: list[Point]) -> list[Route]:
-    """Ways from side to side; arrows that share a side of a box leave it at different heights."""
+def _routes(nodes: list[_Node], chains: list[_Chain], edges: list[Point]) -> list[Route]:
+    """Ways that are level within a column, so that no arrow crosses a box or a label, and bend between columns.
+
+    Arrows that share a side of a box meet it at different heights.
+    """
     leaving = _ports(nodes, [(chain.nodes[0], chain.nodes[1]) for chain in chains])
     arriving = _ports(nodes, [(chain.nodes[-1], chain.nodes[-2]) for chain in chains])
     routes = []
     for number, chain in enumerate(chains):
-        first, last = chain.nodes[0], chain.nodes[-1]
-        points = [(centres[first][0] + nodes[first].size[0] / 2, leaving[number])]
+        first, last, label = nodes[chain.nodes[0]], nodes[chain.nodes[-1]], nodes[chain.label]
+        points = [
+            (_middle(first, edges) + first.size[0] / 2, leaving[number]),
+            (edges[first.layer][1], leaving[number]),
+        ]
         for node in chain.nodes[1:-1]:
-            (x, y), half = centres[node], nodes[node].size[0] / 2
-            points += [(x - half, y), (x + half, y)]
-        points.append((centres[last][0] - nodes[last].size[0] / 2, arriving[number]))
-        routes.append(Route(centres[chain.label], tuple(reversed(points) if chain.turned else points)))
+            points += [(edge, nodes[node].y) for edge in edges[nodes[node].layer]]
+        points += [
+            (edges[last.layer][0], arriving[number]),
+            (_middle(last, edges) - last.size[0] / 2, arriving[number]),
+        ]
+        ordered = tuple(dict.fromkeys(reversed(points) if chain.turned else points))
+        routes.append(Route((_middle(label, edges), label.y), ordered))
     return routes
+
+
+def _middle(node: _Node, edges: list[Point]) -> float:
+    return sum(edges[node.layer]) / 2
 
 
 def _ports(nodes: list[_Node], ends: list[tuple[int, int]]) -> list[float]:

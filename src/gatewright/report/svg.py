@@ -16,6 +16,8 @@ CHARACTER, LINE = 7.25, 16.0
 """Pixels: the width of a character at 12 px, the height of a line."""
 PADDING = 10.0
 MARGIN = 20.0
+ARROW_GAP = 7.0
+"""Pixels between arrows that meet one side of a box."""
 STYLE = """\
 text { font: 12px "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #1f2328; white-space: pre; }
 .back { fill: #ffffff; }
@@ -48,7 +50,7 @@ CLASSES = {"+": "added", "-": "removed", "~": "changed"}
 def to_svg(graph: Graph) -> str:
     """The picture as an SVG 1.1 document."""
     links = [(arrow.source, arrow.destination, _text_size(arrow.label)) for arrow in graph.arrows]
-    layout = lay_out([_text_size(_texts(box)) for box in graph.boxes], links)
+    layout = lay_out(_box_sizes(graph), links)
     width, height = (side + 2 * MARGIN for side in layout.size)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
@@ -71,20 +73,32 @@ def _text_size(lines: Sequence[str]) -> Size:
     return (max(map(len, lines)) * CHARACTER + 2 * PADDING, len(lines) * LINE + PADDING)
 
 
+def _box_sizes(graph: Graph) -> list[Size]:
+    """Room for the text of each box, and for the arrows that meet it on its busier side."""
+    sizes = []
+    for number, box in enumerate(graph.boxes):
+        width, height = _text_size(_texts(box))
+        leaving = sum(arrow.source == number for arrow in graph.arrows)
+        arriving = sum(arrow.destination == number for arrow in graph.arrows)
+        sizes.append((width, max(height, (max(leaving, arriving) + 1) * ARROW_GAP)))
+    return sizes
+
+
 def _drawn(graph: Graph, layout: Layout) -> Iterator[str]:
     for arrow, route in zip(graph.arrows, layout.routes, strict=True):
         yield from _arrow(arrow, route)
-    for box, centre in zip(graph.boxes, layout.boxes, strict=True):
-        yield from _box(box, centre)
+    for box, centre, size in zip(graph.boxes, layout.boxes, _box_sizes(graph), strict=True):
+        yield from _box(box, centre, size)
 
 
-def _box(box: Box, centre: Point) -> Iterator[str]:
+def _box(box: Box, centre: Point, size: Size) -> Iterator[str]:
     texts = _texts(box)
-    width, height = _text_size(texts)
+    width, height = size
     left, top = centre[0] - width / 2, centre[1] - height / 2
     look = " ".join(filter(None, ("box" if box.namespace else "outside", CLASSES.get(box.mark, ""))))
     yield f'<rect class="{look}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="6"/>'
     own_from = len(texts) - len(box.own)
+    top += (height - _text_size(texts)[1]) / 2
     for number, text in enumerate(texts):
         kind = "head" if number == 0 else "own" if number >= own_from else CLASSES.get(box.mark, "")
         yield _text(text, (left + PADDING, top + PADDING / 2 + LINE * (number + 0.75)), kind)
@@ -109,7 +123,8 @@ def _curve(points: Sequence[Point]) -> str:
     parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     for (x, y), (to_x, to_y) in pairwise(points):
         middle = (x + to_x) / 2
-        parts.append(f"C{middle:.1f} {y:.1f} {middle:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}")
+        bend = f"C{middle:.1f} {y:.1f} {middle:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}"
+        parts.append(f"H{to_x:.1f}" if y == to_y else bend)
     return " ".join(parts)
 
 
