@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from gatewright.cli import options
 from gatewright.cli.given import Sources, sources
-from gatewright.engine.backends import Backends
-from gatewright.engine.compile import Compiled
-from gatewright.engine.explain import Explanation, explain, traffic_text
-from gatewright.engine.ports import Protocol
-from gatewright.engine.targets import Target, find, parse_port, service_port
-from gatewright.engine.verdict import Outcome, Party, verdict
-from gatewright.errors import GatewrightError
+from gatewright.engine.ask import ask
+from gatewright.engine.explain import explain
+from gatewright.engine.verdict import Outcome
 from gatewright.report import formats
-
-
-class NoBackend(GatewrightError):
-    """A Service that no pod stands behind, or whose pods lack its target port."""
 
 
 @click.command("explain")
@@ -51,34 +41,6 @@ def command(
     """
     loaded = given.load()
     compiled, within = loaded.compiled(pod_cidrs), namespace or loaded.namespace
-    protocol, number = parse_port(port)
-    origin, target = find(compiled, source, within), find(compiled, destination, within)
-    if origin.service:
-        raise click.BadParameter(f"{source}: a Service opens no connections; name a pod or workload")
-    found: list[Explanation] = []
-    for one in origin.parties:
-        for party, target_port in _doors(compiled, target, protocol, number):
-            found += _explained(compiled, one, party, protocol, target_port)
+    found = [one for verdict in ask(compiled, source, destination, port, within) for one in explain(compiled, verdict)]
     click.echo(formats.explanations(found, output), nl=False)
     loaded.finish(0 if all(one.outcome is Outcome.ALLOWED for one in found) else 1)
-
-
-def _explained(
-    compiled: Compiled, source: Party, destination: Party, protocol: Protocol | None, port: int
-) -> tuple[Explanation, ...]:
-    return explain(compiled, verdict(compiled, source, destination, protocol, port))
-
-
-def _doors(compiled: Compiled, target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
-    """(party, port) of everything the target stands for: policies see a Service's backends on their target ports."""
-    if target.service is None:
-        for party in target.parties:
-            yield party, port
-        return
-    entry = service_port(target.service, protocol, port)
-    found = Backends(compiled).doors(target.service, entry)
-    if not found:
-        raise NoBackend(
-            f"{target.service}: no pod behind it serves {traffic_text(protocol, port)}; look at its selector and ports"
-        )
-    yield from found

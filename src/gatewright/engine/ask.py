@@ -47,8 +47,7 @@ def doors(compiled: Compiled, target: Target, protocol: Protocol | None, port: i
         for party in target.parties:
             yield party, port
         return
-    entry = service_port(target.service, protocol, port)
-    found = Backends(compiled).doors(target.service, entry)
+    found = Backends(compiled).doors(target.service, service_port(target.service, protocol, port))
     if not found:
         raise NoBackend(
             f"{target.service}: no pod behind it serves {traffic_text(protocol, port)}; look at its selector and ports"
