@@ -19,6 +19,7 @@ VERBS = {
     "list": ("gatewright.cli.list", "Show every connection that the policies allow."),
     "explain": ("gatewright.cli.explain", "Say whether one connection is allowed, and which rule decides."),
     "diff": ("gatewright.cli.diff", "Show the connections that a change of manifests adds, removes and changes."),
+    "exposure": ("gatewright.cli.exposure", "Show what can be reached from outside, and whether policies let it."),
     "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
 }
 """verb: (module, one-line help). The module's attribute `command` is the click command."""
