@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -273,3 +275,24 @@ def test_what_stands_in_a_revision_is_named_after_it(capsys: pytest.CaptureFixtu
     code, _, err = run(capsys, "diff", "main..work", "--", "manifests")
     assert code == 2
     assert err.startswith("gatewright: work:manifests/bad.yaml:1: Pod: ")
+
+
+def test_the_page_shows_what_diff_prints_and_the_drawing_of_list(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's repository: the example's pods on main, and its policies added on HEAD."""
+    drawn = run(capsys, "list", "-f", "examples/three-tier", "-R", "-o", "svg")[1]
+    assert drawn == (ROOT / "docs" / "images" / "three-tier-connections.svg").read_text()
+    page = (ROOT / "docs" / "analysing.md").read_text()
+    (shown,) = re.findall(r"\$ gatewright (diff .*)\n((?:[+~-] .*\n)+)", page)
+    example, manifests = ROOT / "examples" / "three-tier", tmp_path / "manifests"
+    shutil.copytree(example, manifests, ignore=shutil.ignore_patterns("policies", "images"))
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "pods")
+    git(tmp_path, "checkout", "-q", "-b", "work")
+    shutil.copytree(example / "policies", manifests / "policies")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "policies")
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, *shown[0].split()) == (1, shown[1], "")
