@@ -46,10 +46,9 @@ class Relations(Generic[T, V]):
         )
 
     def _are_twins(self, one: T, other: T) -> bool:
+        """For two nodes of one summary: it says already that the edges between them have one value both ways."""
         pair = {one, other}
         between = self._out.get(one, {}).get(other)
-        if between != self._out.get(other, {}).get(one):
-            return False
         own = (self._out.get(node, {}).get(node) for node in pair)
         if any(value is not None and value != between for value in own):
             return False

@@ -138,7 +138,7 @@ def telling_labels(view: View) -> dict[Key, frozenset[str]]:
 def order(end: End) -> tuple[object, ...]:
     """How ends are sorted: groups by name, then address ranges, then domain names."""
     if isinstance(end, Group):
-        labels = tuple((key, value or "") for key, value in end.labels)
+        labels = tuple((key, value is not None, value or "") for key, value in end.labels)
         return (0, end.namespace, end.name, end.kind, labels)
     if isinstance(end, DomainName):
         return (2, end.name)
@@ -146,19 +146,36 @@ def order(end: End) -> tuple[object, ...]:
 
 
 def _view(groups: dict[Endpoint, Group], connections: Iterable[Connection]) -> View:
-    """The connections between groups. An endpoint that no group has stands for pods that are there themselves."""
+    """The connections between groups. An endpoint that no group has is left out: live pods say what it would.
 
-    def end(party: Endpoint | AddressSet | DomainName) -> End | None:
-        return groups.get(party) if isinstance(party, Endpoint) else party
-
-    rows: dict[tuple[End, End, int | None], Row] = {}
+    There may be a million connections, so each is kept by the ranks of its groups until it is known which are the same.
+    """
+    ordered = tuple(sorted(set(groups.values()), key=order))
+    rank = {group: place for place, group in enumerate(ordered)}
+    ranks = {endpoint: rank[group] for endpoint, group in groups.items()}
+    found: dict[_Place, Access] = {}
     for one in connections:
-        source, destination = end(one.source), end(one.destination)
-        if source is None or destination is None or isinstance(source, DomainName):
-            continue
-        rows[source, destination, one.family] = Row(source, destination, one.access, one.family)
-    ordered = sorted(rows.values(), key=lambda row: (order(row.source), order(row.destination), row.family or 0))
-    return View(tuple(ordered), tuple(sorted(set(groups.values()), key=order)))
+        source = ranks.get(one.source) if isinstance(one.source, Endpoint) else one.source
+        destination = ranks.get(one.destination) if isinstance(one.destination, Endpoint) else one.destination
+        if source is not None and destination is not None:
+            found[source, destination, one.family] = one.access
+    rows = []
+    for place in sorted(found, key=_place_order):
+        source, destination, family = place
+        left = ordered[source] if isinstance(source, int) else source
+        right = ordered[destination] if isinstance(destination, int) else destination
+        rows.append(Row(left, right, found[place], family))
+    return View(tuple(rows), ordered)
+
+
+_Place = tuple[int | AddressSet, int | AddressSet | DomainName, int | None]
+"""Two ends, groups by their rank, and the family."""
+
+
+def _place_order(place: _Place) -> tuple[object, ...]:
+    source, destination, family = place
+    ends = ((0, end) if isinstance(end, int) else order(end) for end in (source, destination))
+    return (*ends, family or 0)
 
 
 Accesses = tuple[tuple[int | None, Access], ...]
