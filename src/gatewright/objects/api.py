@@ -16,7 +16,7 @@ import msgspec
 
 from gatewright.errors import Problem
 from gatewright.objects.decode import Fault, convert
-from gatewright.objects.kinds import Kind
+from gatewright.objects.kinds import Kind, scoped
 from gatewright.objects.meta import Object
 from gatewright.objects.origin import Path, format_path
 from gatewright.objects.policy import NetworkPolicy
@@ -65,7 +65,7 @@ def read_page(data: bytes, name: str, kind: Kind, api_version: str, where: str =
             problems += [Problem(where, f"{label}: {_phrase(fault)}") for fault in faults]
             continue
         warnings += [Problem(where, f"{label}: {_unknown_field(path)}") for path in unknown]
-        objects.append(msgspec.structs.replace(item, kind=name, api_version=api_version))
+        objects.append(msgspec.structs.replace(scoped(item, kind), kind=name, api_version=api_version))
     return Page(tuple(objects), tuple(problems), tuple(warnings), page.metadata.continue_ or "")
 
 

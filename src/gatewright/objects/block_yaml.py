@@ -24,6 +24,8 @@ _AFTER_KEY = rf"(?: +(?:({_PLAIN})|({_QUOTED})|(\{{\}}|\[\])))?"
 _LINE = re.compile(rf"( *)((?:- +)*)(?:({_KEY}):{_AFTER_KEY}|({_PLAIN})|({_QUOTED}))")
 _BEYOND = re.compile("[\t\r\x85\u2028\u2029\ufeff]|<<:")
 _DEEPEST = 100
+_LONGEST = 4096
+"""Characters of a line that is read here: to match a pattern costs memory for each of them."""
 
 
 class _Leave(Exception):
@@ -108,6 +110,8 @@ class _Reader:
         root: Mapping | Sequence | None = None
         stack = self.stack
         for number, text in enumerate(lines, first):
+            if len(text) > _LONGEST:
+                raise _Leave
             line = _line(text)
             if line is None:
                 continue

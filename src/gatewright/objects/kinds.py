@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gatewright.objects import cluster_policy, core, crd, policy, routing, workloads
 from gatewright.objects.meta import Object
 from gatewright.objects.schema import Schema
@@ -92,6 +94,18 @@ FORMER_GROUPS = {
     ("extensions", "Ingress"): "networking.k8s.io",
 }
 """Kinds that moved: old manifests are read, but a policy of a group no server serves any more is an error."""
+
+
+def scoped(item: Object, kind: Kind) -> Object:
+    """The object in the namespace `default` when it names none, and in none when its kind has none."""
+    metadata = item.metadata
+    if kind.namespaced and not metadata.namespace:
+        metadata = msgspec.structs.replace(metadata, namespace="default")
+    elif not kind.namespaced and metadata.namespace:
+        metadata = msgspec.structs.replace(metadata, namespace="")
+    else:
+        return item
+    return msgspec.structs.replace(item, metadata=metadata)
 
 
 def group_version(api_version: str) -> tuple[str, str]:

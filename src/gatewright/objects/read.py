@@ -15,7 +15,7 @@ import msgspec
 
 from gatewright.errors import InvalidInput, Problem
 from gatewright.objects.decode import Fault, convert
-from gatewright.objects.kinds import FORMER_GROUPS, KINDS, Kind, group_version
+from gatewright.objects.kinds import FORMER_GROUPS, KINDS, Kind, group_version, scoped
 from gatewright.objects.meta import Object
 from gatewright.objects.origin import Origin, Path, format_path, line_of
 from gatewright.objects.schema import structural_faults
@@ -149,16 +149,11 @@ def _group_of(kind_name: str) -> str:
 
 def _placed(item: Object, kind: Kind, tree: dict[str, Any], origin: Origin) -> Object:
     """The object with its origin, and in the namespace `default` when it names none."""
-    metadata = item.metadata
-    if kind.namespaced and not metadata.namespace:
-        metadata = msgspec.structs.replace(metadata, namespace="default")
-    elif not kind.namespaced and metadata.namespace:
-        metadata = msgspec.structs.replace(metadata, namespace="")
     placed = None
     if origin.file:
         line = getattr(tree, "line", 0) or origin.line
         placed = Origin(origin.file, line, origin.document, tree if kind.strict else None)
-    return msgspec.structs.replace(item, metadata=metadata, origin=placed)
+    return msgspec.structs.replace(scoped(item, kind), origin=placed)
 
 
 def _at(tree: Any, origin: Origin, path: Path) -> Origin | str:
