@@ -14,9 +14,17 @@ from gatewright.engine.addresses import IPAddress
 from gatewright.engine.drafts import Draft, DraftPolicy, draft_cluster_policy, draft_network_policy
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, Peers, Rule, Tier, TierRules
 from gatewright.engine.podset import PodSet
-from gatewright.engine.ports import PortSet
-from gatewright.engine.selection import Selection
+from gatewright.engine.ports import PortSet, Ranges
+from gatewright.engine.selection import PortName, Selection
 from gatewright.engine.snapshot import Snapshot
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Rules:
+    """The rules of one direction: of each endpoint by its index, and the endpoints of each class."""
+
+    of: list[DirectionRules]
+    classes: dict[DirectionRules, PodSet]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,25 +33,15 @@ class Compiled:
 
     snapshot: Snapshot
     endpoints: tuple[Endpoint, ...]
-    _rules: dict[Direction, tuple[DirectionRules, ...]] = field(repr=False)
+    _rules: dict[Direction, _Rules] = field(repr=False)
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
         """The rules of one endpoint in one direction; pods of one class share one instance."""
-        return self._rules[direction][index]
+        return self._rules[direction].of[index]
 
     def classes(self, direction: Direction) -> dict[DirectionRules, PodSet]:
         """The endpoints of each class, host-network endpoints among the unrestricted."""
-        return self._classes[direction]
-
-    @cached_property
-    def _classes(self) -> dict[Direction, dict[DirectionRules, PodSet]]:
-        found: dict[Direction, dict[DirectionRules, PodSet]] = {}
-        for direction, all_rules in self._rules.items():
-            groups: dict[DirectionRules, list[int]] = defaultdict(list)
-            for index, rules in enumerate(all_rules):
-                groups[rules].append(index)
-            found[direction] = {rules: PodSet.of(members) for rules, members in groups.items()}
-        return found
+        return self._rules[direction].classes
 
     @cached_property
     def by_address(self) -> dict[IPAddress, Endpoint]:
@@ -63,25 +61,23 @@ def compile_snapshot(snapshot: Snapshot) -> Compiled:
     return Compiled(snapshot, snapshot.endpoints, rules)
 
 
-def _all_rules(snapshot: Snapshot, selection: Selection, direction: Direction) -> tuple[DirectionRules, ...]:
+def _all_rules(snapshot: Snapshot, selection: Selection, direction: Direction) -> _Rules:
     """The rules of every endpoint in one direction."""
-    policies = _drafted(snapshot, selection, direction)
+    endpoints, policies = snapshot.endpoints, _drafted(snapshot, selection, direction)
     unrestricted = DirectionRules(direction)
-    shared: dict[object, DirectionRules] = {}
-    result: list[DirectionRules] = []
-    for endpoint, group in zip(snapshot.endpoints, _selecting(policies, len(snapshot.endpoints)), strict=True):
-        if not group:
-            result.append(unrestricted)
-            continue
-        key: object = group
-        if direction is Direction.INGRESS:
-            used = sorted(set().union(*(policies[number].names for number in group)))
-            key = (group, tuple(endpoint.named_ports.get(name, ()) for name in used))
-        if key not in shared:
-            chosen = [policies[number] for number in sorted(group)]
-            shared[key] = DirectionRules(direction, _tiers(chosen, selection, endpoint, direction))
-        result.append(shared[key])
-    return tuple(result)
+    found = [unrestricted] * len(endpoints)
+    classes: dict[DirectionRules, PodSet] = {}
+    for group, members in _selected_alike(policies).items():
+        chosen = [policies[number] for number in sorted(group)]
+        names = sorted(set().union(*(policy.names for policy in chosen))) if direction is Direction.INGRESS else []
+        for alike in _serving_alike(members, names, endpoints):
+            rules = DirectionRules(direction, _tiers(chosen, selection, endpoints[alike[0]], direction))
+            classes[rules] = PodSet.of(alike)
+            for index in alike:
+                found[index] = rules
+    if rest := [index for index, rules in enumerate(found) if rules is unrestricted]:
+        classes[unrestricted] = PodSet.of(rest)
+    return _Rules(found, classes)
 
 
 def _drafted(snapshot: Snapshot, selection: Selection, direction: Direction) -> list[DraftPolicy]:
@@ -91,17 +87,30 @@ def _drafted(snapshot: Snapshot, selection: Selection, direction: Direction) -> 
     return sorted((one for one in drafted if one is not None), key=lambda one: (one.tier, one.rank))
 
 
-def _selecting(policies: list[DraftPolicy], count: int) -> list[tuple[int, ...]]:
-    """For each endpoint the numbers of the policies that select it. Equal subjects are walked once."""
-    groups: dict[PodSet, list[int]] = {}
+def _selected_alike(policies: list[DraftPolicy]) -> dict[tuple[int, ...], list[int]]:
+    """The endpoints that some policy selects, by the numbers of all that do. Equal subjects are walked once."""
+    subjects: dict[PodSet, list[int]] = {}
     for number, policy in enumerate(policies):
-        groups.setdefault(policy.subject, []).append(number)
-    selecting: list[tuple[int, ...]] = [()] * count
-    for subject, numbers in groups.items():
-        group = tuple(numbers)
+        subjects.setdefault(policy.subject, []).append(number)
+    selecting: dict[int, list[int]] = defaultdict(list)
+    for subject, numbers in subjects.items():
         for index in subject:
-            selecting[index] += group
-    return selecting
+            selecting[index] += numbers
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, numbers in selecting.items():
+        groups[tuple(numbers)].append(index)
+    return groups
+
+
+def _serving_alike(members: list[int], names: list[PortName], endpoints: tuple[Endpoint, ...]) -> list[list[int]]:
+    """The members on which each of the port names means the same numbers, together."""
+    if not names:
+        return [members]
+    groups: dict[tuple[Ranges, ...], list[int]] = defaultdict(list)
+    for index in members:
+        named_ports = endpoints[index].named_ports
+        groups[tuple(named_ports.get(name, ()) for name in names)].append(index)
+    return list(groups.values())
 
 
 def _tiers(

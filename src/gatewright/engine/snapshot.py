@@ -89,12 +89,14 @@ class Snapshot:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Everything that can open or receive a connection, in order of namespace, name and kind."""
         nodes = {node.name: node_addresses(node) for node in self.all(Node)}
+        found = [item for item in self.objects.values() if isinstance(item, Pod | Workload | CronJob)]
+        found.sort(key=lambda item: (item.metadata.namespace, item.metadata.name, item.kind))
         made: list[Endpoint] = []
-        for item in sorted(self.objects.values(), key=lambda item: (item.namespace, item.name, item.kind)):
-            if isinstance(item, Pod) and item.status.phase not in FINISHED:
-                made.append(_pod_endpoint(item, len(made), nodes))
-            elif isinstance(item, Workload | CronJob):
+        for item in found:
+            if not isinstance(item, Pod):
                 made.append(_workload_endpoint(item, len(made)))
+            elif item.status.phase not in FINISHED:
+                made.append(_pod_endpoint(item, len(made), nodes))
         return tuple(made)
 
     @cached_property
