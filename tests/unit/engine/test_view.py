@@ -79,6 +79,17 @@ def test_replicas_that_may_not_are_told_apart_by_the_label_that_says_why() -> No
     assert not any(line.startswith("x/web[Deployment] (labels v=1) => x/db[Pod]") for line in lines(objects))
 
 
+def test_labels_that_controllers_write_tell_apart_only_where_no_other_does() -> None:
+    owner = ("StatefulSet", "db")
+    for labels, told in (({}, "controller-revision-hash"), ({"role": "primary"}, "role")):
+        objects = [
+            pod("db-0", owner, controller__revision__hash="a", **labels),
+            pod("db-1", owner, controller__revision__hash="b"),
+            policy("a", {"podSelector": {"matchLabels": {"controller-revision-hash": "a"}}}),
+        ]
+        assert {key for group in view(objects).groups for key, _ in group.labels} == {told}
+
+
 def test_a_label_that_is_not_there_tells_apart_too() -> None:
     objects = [
         pod("web-0", ("DaemonSet", "web"), canary="yes"),
