@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from gatewright.report.graph import Arrow, Box, Graph
 
 COLOURS = {"+": "#1a7f37", "-": "#cf222e", "~": "#9a6700"}
-PLAIN = frozenset(" -./:,;=*()[]!")
+PLAIN = frozenset(" -./:,;=()[]!")
 """What may stand in a quoted text as it is, beside letters and digits."""
 
 
@@ -52,5 +52,8 @@ def _quoted(lines: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Mermaid writes a character by its number as `#34;`."""
-    return "".join(one if one.isalnum() or one in PLAIN else f"#{ord(one)};" for one in text)
+    """Mermaid writes a character by its number as `#34;`. A dash in front would start a list, as in Markdown."""
+    return "".join(
+        one if one.isalnum() or (one in PLAIN and (place or one != "-")) else f"#{ord(one)};"
+        for place, one in enumerate(text)
+    )

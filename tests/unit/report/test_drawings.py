@@ -113,6 +113,11 @@ def test_mermaid_writes_odd_characters_by_number() -> None:
     assert all(re.fullmatch(r'[^"]*|[^"]*"[^"<>|\\]*(<br>[^"<>|\\]*)*"[^"]*', line) for line in text.splitlines())
 
 
+def test_mermaid_takes_no_label_for_a_list() -> None:
+    graph = Graph((Box("x", ("a",)), Box("x", ("b",))), (Arrow(0, 1, ("- TCP 80-90",), mark="-"),))
+    assert 'n0 -->|"#45; TCP 80-90"| n1' in to_mermaid(graph)
+
+
 def test_svg_is_well_formed_whatever_names_are() -> None:
     texts = [one.text for one in ET.fromstring(to_svg(ODD_GRAPH)).iter("{http://www.w3.org/2000/svg}text")]
     assert texts.count(ODD) == 5
