@@ -97,6 +97,9 @@ def named(kind: str, metadata: str) -> str:
 BOMBS: dict[str, Callable[[], str]] = {
     "aliases that double": lambda: "a0: &a0 [x]\n"
     + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
+    "lists that double": lambda: "kind: List\napiVersion: v1\nx:\n  a0: &a0 {kind: Namespace, apiVersion: v1}\n"
+    + "".join(f"  a{n}: &a{n} {{kind: List, apiVersion: v1, items: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60))
+    + "items: [*a59]\n",
     "aliases in keys": lambda: "".join(f"? &k{n} {{a: {n}}}\n: *k{n}\n" for n in range(20_000)),
     "merges that double": lambda: "a0: &a0 {x: 1}\n"
     + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], k{n}: 1}}\n" for n in range(1, 60)),
