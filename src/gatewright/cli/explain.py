@@ -31,7 +31,8 @@ def command(
 ) -> None:
     """Say whether SOURCE may connect to a port of DESTINATION, and which rule of which policy decides.
 
-    SOURCE and DESTINATION are NAME, NAMESPACE/NAME, KIND/NAME (deploy/web, svc/api), an address, or key=value labels.
+    SOURCE and DESTINATION are NAME, NAMESPACE/NAME, KIND/NAME (deploy/web, svc/api, ing/web), an address, or key=value
+    labels. Behind an Ingress every pod is asked about, with its controller's pod as SOURCE.
     Exits with 0 when the connection is allowed, with 1 when it is denied or hangs on something unknown.
 
     \b

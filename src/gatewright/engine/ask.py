@@ -11,7 +11,7 @@ from gatewright.engine.backends import Backends
 from gatewright.engine.compile import Compiled
 from gatewright.engine.explain import traffic_text
 from gatewright.engine.ports import Protocol
-from gatewright.engine.targets import Target, find, parse_port, service_port
+from gatewright.engine.targets import INGRESS_PORTS, BadPort, Target, find, parse_port, service_port
 from gatewright.engine.verdict import Party, Verdict, verdict
 from gatewright.errors import GatewrightError
 
@@ -32,8 +32,9 @@ def ask(compiled: Compiled, source: str, destination: str, port: str, namespace:
     """
     protocol, number = parse_port(port)
     origin, target = find(compiled, source, namespace), find(compiled, destination, namespace)
-    if origin.service:
-        raise NotASource(f"{source}: a Service opens no connections; name a pod or workload")
+    if origin.service or origin.ends:
+        kind = "an Ingress" if origin.ends else "a Service"
+        raise NotASource(f"{source}: {kind} opens no connections; name a pod or workload")
     return [
         verdict(compiled, one, party, protocol, target_port)
         for one in origin.parties
@@ -42,7 +43,15 @@ def ask(compiled: Compiled, source: str, destination: str, port: str, namespace:
 
 
 def doors(compiled: Compiled, target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
-    """(party, port) of everything the target stands for: policies see a Service's backends on their target ports."""
+    """(party, port) of everything the target stands for: policies see the pods behind a Service on their target ports.
+
+    So with an Ingress, whose pods see its controller as the source.
+    """
+    if target.ends:
+        if protocol is not Protocol.TCP or port not in INGRESS_PORTS:
+            raise BadPort(f"{target.text}: an Ingress is called on TCP {' or '.join(map(str, INGRESS_PORTS))}")
+        yield from target.ends
+        return
     if target.service is None:
         for party in target.parties:
             yield party, port

@@ -23,6 +23,9 @@ from gatewright.errors import GatewrightError
 from gatewright.objects.core import Service, ServicePort
 
 SERVICE = "Service"
+INGRESS = "Ingress"
+INGRESS_PORTS = (80, 443)
+"""Where the controller of an Ingress listens; networking/v1 IngressSpec knows no other ports."""
 KIND_NAMES = {
     alias: kind
     for kind, aliases in {
@@ -35,6 +38,7 @@ KIND_NAMES = {
         "Job": "job jobs",
         "CronJob": "cronjob cronjobs cj",
         SERVICE: "service services svc",
+        INGRESS: "ingress ingresses ing",
     }.items()
     for alias in aliases.split()
 }
@@ -50,11 +54,15 @@ class BadPort(GatewrightError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a name stands for: one or more parties, and the Service it was reached through, if any."""
+    """What a name stands for: one or more parties, and the Service it was reached through, if any.
+
+    `ends` are the endpoints and TCP ports that an Ingress leads to, empty for anything else.
+    """
 
     text: str
     parties: tuple[Party, ...]
     service: Service | None = None
+    ends: tuple[tuple[Endpoint, int], ...] = ()
 
 
 def parse_port(text: str) -> tuple[Protocol | None, int]:
@@ -89,6 +97,8 @@ def find(compiled: Compiled, text: str, namespace: str = "default") -> Target:
     place = (parts[0] if len(parts) == 2 else namespace, parts[-1])
     if kind == SERVICE:
         return _service(compiled, text, *place)
+    if kind == INGRESS:
+        return _ingress(compiled, text, *place)
     found = _named(compiled, kind, *place)
     if not found:
         raise UnknownTarget(_nothing(compiled, text, place[0]))
@@ -144,6 +154,21 @@ def _service(compiled: Compiled, text: str, namespace: str, name: str) -> Target
         what = "has no selector and no EndpointSlice, hence nothing behind it: name an address instead"
         raise UnknownTarget(f"{text!r} {what}")
     return Target(text, backends.of(service), service)
+
+
+def _ingress(compiled: Compiled, text: str, namespace: str, name: str) -> Target:
+    """Every endpoint that an Ingress leads to, on the port its controller calls."""
+    from gatewright.engine.ways import Way, ways
+
+    if (INGRESS, namespace, name) not in compiled.snapshot.objects:
+        names = sorted(key[2] for key in compiled.snapshot.objects if key[:2] == (INGRESS, namespace))
+        raise UnknownTarget(f"{text!r} names no Ingress; namespace {namespace} has {', '.join(names) or 'none'}")
+    holder = f"{INGRESS} {namespace}/{name}"
+    found = (way for way in ways(compiled) if isinstance(way, Way) and way.holder == holder)
+    ends = tuple(dict.fromkeys(end for way in found for end in way.ends))
+    if not ends:
+        raise UnknownTarget(f"{text!r} leads to no pod; `gatewright exposure` says why")
+    return Target(text, tuple(dict.fromkeys(endpoint for endpoint, _ in ends)), ends=ends)
 
 
 def service_port(service: Service, protocol: Protocol | None, port: int) -> ServicePort:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatewright.engine.ask import NotASource, ask
 from gatewright.engine.backends import target_ports
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.ports import Protocol
@@ -27,7 +28,10 @@ spec: {containers: [{name: c, image: i}]}
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: api}
-spec: {template: {metadata: {labels: {app: api, tier: back}}, spec: {containers: [{name: c, image: i}]}}}
+spec:
+  template:
+    metadata: {labels: {app: api, tier: back, example.com/part: api}}
+    spec: {containers: [{name: c, image: i}]}
 ---
 apiVersion: batch/v1
 kind: Job
@@ -48,6 +52,16 @@ apiVersion: v1
 kind: Service
 metadata: {name: elsewhere}
 spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: way}
+spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: nowhere}
+spec: {defaultBackend: {service: {name: elsewhere, port: {number: 80}}}}
 """
 
 
@@ -68,6 +82,9 @@ def compiled() -> Compiled:
         ("app=web", ["default/web[Pod]"]),
         ("app=api,tier=back", ["default/api[Deployment]"]),
         ("other/app==web", ["other/web[Pod]"]),
+        ("example.com/part=api", ["default/api[Deployment]"]),
+        ("default/example.com/part=api", ["default/api[Deployment]"]),
+        ("ing/way", ["default/web[Pod]"]),
         ("svc/web", ["default/web[Pod]"]),
         ("10.0.0.7", ["10.0.0.7"]),
         ("fd00::1", ["fd00::1"]),
@@ -90,6 +107,8 @@ def test_names(compiled: Compiled, text: str, found: list[str]) -> None:
             "svc/elsewhere",
             "'svc/elsewhere' has no selector and no EndpointSlice, hence nothing behind it: name an address instead",
         ),
+        ("ing/wya", "'ing/wya' names no Ingress; namespace default has nowhere, way"),
+        ("ing/nowhere", "'ing/nowhere' leads to no pod; `gatewright exposure` says why"),
         ("app=none", "no pod or workload of namespace default has the labels app=none"),
     ],
 )
@@ -119,6 +138,16 @@ def test_a_service_leads_to_the_target_port_of_each_backend(compiled: Compiled) 
     assert target_ports(target.service, service_port(target.service, Protocol.TCP, 80), backend) == (8080,)
     with pytest.raises(BadPort, match="Service default/web has no port TCP 443; it has TCP 80"):
         service_port(target.service, Protocol.TCP, 443)
+
+
+def test_an_ingress_leads_to_the_ports_its_controller_calls(compiled: Compiled) -> None:
+    (one,) = ask(compiled, "deploy/api", "ing/way", "443")
+    assert (str(one.destination), one.port) == ("default/web[Pod]", 8080)
+    for port in ("8080", "udp/443"):
+        with pytest.raises(BadPort, match="ing/way: an Ingress is called on TCP 80 or 443"):
+            ask(compiled, "deploy/api", "ing/way", port)
+    with pytest.raises(NotASource, match="ing/way: an Ingress opens no connections; name a pod or workload"):
+        ask(compiled, "ing/way", "web", "80")
 
 
 def test_a_headless_service_translates_nothing(compiled: Compiled) -> None:
