@@ -98,7 +98,7 @@ class _Finder:
         cluster = spec.external_traffic_policy != "Local"
         for port in spec.ports:
             entrances: list[tuple[Entrance, str]] = []
-            if spec.type == "NodePort" or port.node_port:
+            if spec.type == "NodePort" or port.node_port or (balanced and spec.allocate_load_balancer_node_ports):
                 entrances.append(
                     (Entrance.NODE_PORT, f"{port.protocol} {port.node_port or '(to be chosen)'} of every node")
                 )

@@ -173,6 +173,7 @@ class ServiceSpec(Lenient, frozen=True):
     cluster_ip: str = msgspec.field(default="", name="clusterIP")
     cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
     external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
+    allocate_load_balancer_node_ports: bool = True
     load_balancer_source_ranges: tuple[str, ...] = ()
     external_name: str = ""
     external_traffic_policy: str = "Cluster"

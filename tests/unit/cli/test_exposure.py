@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from gatewright.cli.main import main
 from tests.golden import assert_golden
 
 ROOT = Path(__file__).parents[3]
+CORPUS = ROOT.parent / "shared" / "corpus"
 SCENE = "tests/unit/cli/exposed.yaml"
+SCHEMA = json.loads((ROOT / "docs" / "schemas" / "exposure-v1.schema.json").read_text())
 POD = "{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web}}, spec: {containers: [{image: i}]}}\n---\n"
 NODE_PORT = (
     "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {type: NodePort, externalTrafficPolicy: Local,"
@@ -50,13 +53,15 @@ def test_answers(capsys: pytest.CaptureFixture[str], name: str) -> None:
     code, out, err = run(capsys, "-f", SCENE, *ANSWERS[name])
     assert (code, err) == (0, "")
     assert_golden(f"cli/{name}.txt", out)
+    if name.endswith("-json"):
+        jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(out))
 
 
 def outcomes(capsys: pytest.CaptureFixture[str], path: Path, text: str, *options: str) -> list[tuple[Any, ...]]:
     """(way, outcome, addresses, endpoints) of each exposure."""
     path.write_text(text)
     document = json.loads(run(capsys, "-f", path, "-o", "json", *options)[1])
-    assert document["schema"] == "gatewright/exposure/v1"
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
     return [
         (one["through"], one["outcome"], *(one.get("from", {}).get(key) for key in ("external", "endpoints")))
         for one in document["exposures"]
@@ -114,6 +119,40 @@ def test_several_proxies_may_differ(capsys: pytest.CaptureFixture[str], tmp_path
     assert found[1] == ("Ingress", "depends", [], ["default/a[Pod]"])
 
 
+@pytest.mark.parametrize(("spec", "found"), [
+    ("type: LoadBalancer", ["NodePort", "LoadBalancer"]),
+    ("type: LoadBalancer, allocateLoadBalancerNodePorts: false", ["LoadBalancer"]),
+    ("type: LoadBalancer, allocateLoadBalancerNodePorts: null", ["NodePort", "LoadBalancer"]),
+    ("type: NodePort", ["NodePort"]),
+    ("type: ClusterIP", []),
+    ("clusterIP: None", []),
+    ("type: ExternalName, externalName: x.example", []),
+    ("externalIPs: [192.0.2.1, 192.0.2.2]", ["external IP", "external IP"]),
+])  # fmt: skip
+def test_the_ways_through_a_service(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, spec: str, found: list[str]
+) -> None:
+    service = NODE_PORT.replace("type: NodePort, externalTrafficPolicy: Local", spec)
+    assert [one[0] for one in outcomes(capsys, tmp_path / "x.yaml", POD + service)] == found
+
+
 def test_nothing_is_exposed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(POD)
     assert run(capsys, "-f", tmp_path / "x.yaml") == (0, "", "Nothing is reachable from outside.\n")
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the published manifests are not beside this checkout")
+@pytest.mark.parametrize(("application", "ways"), [
+    ("online-boutique/release", {"frontend": "LoadBalancer"}),
+    ("voting-app", {"vote": "NodePort", "result": "NodePort"}),
+    ("argo-cd/manifests/install.yaml", {}),
+    ("kube-prometheus/manifests", {"node-exporter": "host port"}),
+])  # fmt: skip
+def test_the_ways_into_published_applications(
+    capsys: pytest.CaptureFixture[str], application: str, ways: dict[str, str]
+) -> None:
+    code, out, _ = run(capsys, "-R", "-f", CORPUS / application, "-o", "json")
+    document = json.loads(out)
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    found = {(one["workload"].rpartition("/")[2].partition("[")[0], one["through"]) for one in document["exposures"]}
+    assert (code, set(ways.items()) <= found, bool(found)) == (0, True, bool(ways))
