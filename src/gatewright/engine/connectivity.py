@@ -205,7 +205,7 @@ def _sides(compiled: Compiled, direction: Direction, index: AddressIndex) -> lis
     for rules, everyone in compiled.classes(direction).items():
         if not (members := everyone & index.present):
             continue
-        peers = _peer_parts(rules, index)
+        peers = peer_parts(rules, index)
         for neighbours, locals_ in hosts.values() if rules else ():
             # A pod's own node may always reach it.
             if group := members & locals_:
@@ -236,7 +236,7 @@ def _admit(parts: dict[Access, PodSet], neighbours: PodSet) -> dict[Access, PodS
     return admitted
 
 
-def _peer_parts(rules: DirectionRules, index: AddressIndex) -> dict[Access, PodSet]:
+def peer_parts(rules: DirectionRules, index: AddressIndex) -> dict[Access, PodSet]:
     """All endpoints partitioned by what the rules let them do; those that may do nothing are left out."""
     parts: dict[_State, PodSet] = {_START: index.present}
     for tier, rule in _walk(rules):

@@ -17,10 +17,12 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, NO_ADDRESSES, AddressSet, IPAddress
 from gatewright.engine.compile import Compiled
-from gatewright.engine.connectivity import connectivity, families_in_use
+from gatewright.engine.connectivity import connectivity, families_in_use, peer_parts
 from gatewright.engine.model import Direction, Endpoint
+from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol
 from gatewright.engine.verdict import Outcome, Party, Side, judge_side, verdict
 from gatewright.engine.ways import Nowhere, Way, ways
@@ -40,7 +42,7 @@ class Exposure:
     outcome: Outcome
     side: Side
     addresses: AddressSet = NO_ADDRESSES
-    pods: tuple[Endpoint, ...] = ()
+    pods: PodSet = NO_PODS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,31 @@ def exposures(compiled: Compiled, controllers: Iterable[Party] = ()) -> Exposure
     return Exposures(tuple(found), tuple(way for way in every if isinstance(way, Nowhere)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Who may connect to a port of a class of pods: addresses outside, and endpoints; and the side that says so."""
+
+    addresses: AddressSet
+    pods: PodSet
+    side: Side
+
+
 class _Judge:
+    """Answers class by class: pods of one class are open to the same sources, but for those of their own node."""
+
     def __init__(self, compiled: Compiled, controllers: tuple[Party, ...]) -> None:
         self.compiled = compiled
         self.controllers = controllers
         self.families = families_in_use(compiled)
+        self._everyone = PodSet.of(one.index for one in compiled.endpoints)
+        self._hosts: dict[str, PodSet] = {}
+        for one in compiled.endpoints:
+            if one.node and one.host_network:
+                self._hosts[one.node] = self._hosts.get(one.node, NO_PODS) | PodSet.of([one.index])
+        pod_range = compiled.snapshot.pod_range
+        self._indexes = [AddressIndex(compiled.endpoints, pod_range, family) for family in self.families]
         self._outside: dict[int, list[tuple[PortSet, AddressSet]]] = {}
-        self._known: dict[tuple[int, Protocol, int, str], dict[int, Endpoint]] = {}
-        self._all = {one.index: one for one in compiled.endpoints}
+        self._known: dict[tuple[object, ...], _Open] = {}
         for family in self.families:
             for part in connectivity(compiled, family).outside:
                 if part.direction is Direction.INGRESS:
@@ -74,21 +93,31 @@ class _Judge:
                         self._outside.setdefault(index, []).append((part.access.ports, part.addresses))
 
     def exposure(self, way: Way, endpoint: Endpoint, port: int) -> Exposure:
-        if way.entrance.proxied and self.controllers:
+        proxied = way.entrance.proxied
+        if proxied and self.controllers:
             return self._from_controllers(way, endpoint, port)
-        addresses = self._addresses(endpoint, way.protocol, port)
-        pods = self._pods(endpoint, way.protocol, port) if way.entrance.proxied else {}
-        everywhere = not self._everything(endpoint) - addresses
-        others = len(pods) - (endpoint.index in pods)
-        if everywhere and (not way.entrance.proxied or others == len(self.compiled.endpoints) - 1):
-            outcome = Outcome.ALLOWED
-        else:
-            outcome = Outcome.DEPENDS if addresses or pods else Outcome.DENIED
-        source = next(_samples(addresses), None) or next(iter(pods.values()), None) or next(_samples(ALL_ADDRESSES))
-        side = self._side(endpoint, source, way.protocol, port)
-        if outcome is not Outcome.DEPENDS:
-            return Exposure(way, endpoint, port, outcome, side)
-        return Exposure(way, endpoint, port, outcome, side, addresses, tuple(pods.values()))
+        families = tuple(one for one in self.families if not endpoint.addresses or endpoint.address(one) is not None)
+        sources = self._open(endpoint, families, way.protocol, port, proxied)
+        pods = sources.pods | self._hosts.get(endpoint.node, NO_PODS) if proxied else NO_PODS
+        refused = self._everyone - pods - PodSet.of([endpoint.index]) if proxied else NO_PODS
+        if not refused and not _every_address(families) - sources.addresses:
+            return Exposure(way, endpoint, port, Outcome.ALLOWED, sources.side)
+        if not sources.addresses and not pods:
+            return Exposure(way, endpoint, port, Outcome.DENIED, sources.side)
+        return Exposure(way, endpoint, port, Outcome.DEPENDS, sources.side, sources.addresses, pods)
+
+    def _open(
+        self, endpoint: Endpoint, families: tuple[int, ...], protocol: Protocol, port: int, proxied: bool
+    ) -> _Open:
+        rules = self.compiled.rules(endpoint.index, Direction.INGRESS)
+        key = (id(rules), endpoint.host_network, families, protocol, port, proxied)
+        if key not in self._known:
+            addresses = self._addresses(endpoint, protocol, port)
+            pods = self._pods(endpoint, protocol, port) if proxied else NO_PODS
+            first = next((self.compiled.endpoints[index] for index in pods), None)
+            source = next(_samples(addresses), None) or first or next(_samples(ALL_ADDRESSES))
+            self._known[key] = _Open(addresses, pods, self._side(endpoint, source, protocol, port))
+        return self._known[key]
 
     def _from_controllers(self, way: Way, endpoint: Endpoint, port: int) -> Exposure:
         answers = [verdict(self.compiled, one, endpoint, way.protocol, port) for one in self.controllers]
@@ -96,14 +125,8 @@ class _Judge:
         outcome = outcomes.pop() if len(outcomes) == 1 else Outcome.DEPENDS
         first = next((answer for answer in answers if answer.allowed), answers[0])
         deciding = first.egress if first.egress.outcome is Outcome.DENIED else first.ingress
-        allowed = tuple(one.source for one in answers if one.allowed and isinstance(one.source, Endpoint))
-        return Exposure(way, endpoint, port, outcome, deciding, pods=allowed if outcome is Outcome.DEPENDS else ())
-
-    def _everything(self, endpoint: Endpoint) -> AddressSet:
-        families = [one for one in self.families if not endpoint.addresses or endpoint.address(one) is not None]
-        return AddressSet(
-            v4=ALL_ADDRESSES.ranges(4) if 4 in families else (), v6=ALL_ADDRESSES.ranges(6) if 6 in families else ()
-        )
+        allowed = PodSet.of(one.source.index for one in answers if one.allowed and isinstance(one.source, Endpoint))
+        return Exposure(way, endpoint, port, outcome, deciding, pods=allowed if outcome is Outcome.DEPENDS else NO_PODS)
 
     def _addresses(self, endpoint: Endpoint, protocol: Protocol, port: int) -> AddressSet:
         """The outside addresses that may connect to the port."""
@@ -113,20 +136,27 @@ class _Judge:
                 found |= addresses
         return found
 
-    def _pods(self, endpoint: Endpoint, protocol: Protocol, port: int) -> dict[int, Endpoint]:
-        """The endpoints that the ingress side lets connect to the port: the same for every pod of a class on a node."""
+    def _pods(self, endpoint: Endpoint, protocol: Protocol, port: int) -> PodSet:
+        """The endpoints that the ingress side lets connect to the port."""
         rules = self.compiled.rules(endpoint.index, Direction.INGRESS)
-        if not rules:
-            return self._all
-        key = (id(rules), protocol, port, endpoint.node)
-        if key not in self._known:
-            sides = ((one, self._side(endpoint, one, protocol, port)) for one in self.compiled.endpoints)
-            self._known[key] = {one.index: one for one, side in sides if side.outcome is Outcome.ALLOWED}
-        return self._known[key]
+        if not rules or endpoint.host_network:
+            return self._everyone
+        parts = (part for index in self._indexes for part in peer_parts(rules, index).items())
+        found = NO_PODS
+        for access, peers in parts:
+            if access.ports.contains(protocol, port):
+                found |= peers
+        return found
 
     def _side(self, endpoint: Endpoint, source: Party, protocol: Protocol, port: int) -> Side:
         family = source.version if isinstance(source, IPAddress) else self.families[0]
         return judge_side(self.compiled, endpoint, source, Direction.INGRESS, protocol, port, family)
+
+
+def _every_address(families: tuple[int, ...]) -> AddressSet:
+    return AddressSet(
+        v4=ALL_ADDRESSES.ranges(4) if 4 in families else (), v6=ALL_ADDRESSES.ranges(6) if 6 in families else ()
+    )
 
 
 def _samples(addresses: AddressSet) -> Iterator[IPAddress]:

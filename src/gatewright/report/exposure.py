@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from gatewright.engine.addresses import ALL_ADDRESSES
 from gatewright.engine.exposure import Exposure
-from gatewright.engine.model import RuleOrigin
+from gatewright.engine.model import Endpoint, RuleOrigin
 from gatewright.engine.verdict import Outcome, Reason, Side
 from gatewright.engine.ways import Nowhere, Way
 from gatewright.report.words import address_ranges
@@ -20,10 +21,11 @@ MOST_NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An exposure under the name of its workload (`shop/web[Deployment]`)."""
+    """An exposure under the name of its workload (`shop/web[Deployment]`), among the endpoints of its snapshot."""
 
     workload: str
     exposure: Exposure
+    endpoints: Sequence[Endpoint]
 
 
 def to_text(lines: list[Line], nowhere: tuple[Nowhere, ...]) -> str:
@@ -31,7 +33,7 @@ def to_text(lines: list[Line], nowhere: tuple[Nowhere, ...]) -> str:
     blocks: dict[str, dict[str, None]] = {}
     for line in lines:
         one = line.exposure
-        text = f"  {one.outcome}: {_way(one.way)}, from {_from(one)}: {_why(one.side)}{_hidden(one)}"
+        text = f"  {one.outcome}: {_way(one.way)}, from {_from(line)}: {_why(one.side)}{_hidden(one)}"
         blocks.setdefault(f"{line.workload} {one.way.protocol} {one.port}", {})[text] = None
     for lost in nowhere:
         where = f" ({lost.origin})" if lost.origin else ""
@@ -56,10 +58,11 @@ def _way(way: Way) -> str:
     return f"{way.entrance} {way.entry}" + (f" to {way.service}" if way.service else "")
 
 
-def _from(one: Exposure) -> str:
+def _from(line: Line) -> str:
     """Who opens the connection that the pod sees."""
+    one = line.exposure
     if one.outcome is Outcome.DEPENDS:
-        return f"{', '.join(_named(one))} only"
+        return f"{', '.join(_named(line))} only"
     if one.way.entrance.proxied:
         return "the ingress controller"
     return "any address outside"
@@ -72,12 +75,14 @@ def _hidden(one: Exposure) -> str:
     return "; a node's address may stand for the client's (externalTrafficPolicy Cluster)"
 
 
-def _named(one: Exposure) -> Iterator[str]:
+def _named(line: Line) -> Iterator[str]:
+    one = line.exposure
     names = ["any address outside"] if one.addresses == ALL_ADDRESSES else address_ranges(one.addresses)
-    names += [str(pod) for pod in one.pods]
+    names += [str(line.endpoints[index]) for index in islice(one.pods, MOST_NAMED)]
+    count = len(names) - min(MOST_NAMED, len(one.pods)) + len(one.pods)
     yield from names[:MOST_NAMED]
-    if len(names) > MOST_NAMED:
-        yield f"{len(names) - MOST_NAMED} more"
+    if count > MOST_NAMED:
+        yield f"{count - MOST_NAMED} more"
 
 
 def _why(side: Side) -> str:
@@ -117,7 +122,10 @@ def _item(line: Line) -> dict[str, Any]:
     if one.side.rule:
         item["rule"] = {"policy": one.side.rule.policy, "field": one.side.rule.field, "where": one.side.rule.where}
     if one.outcome is Outcome.DEPENDS:
-        item["from"] = {"external": address_ranges(one.addresses), "endpoints": [str(pod) for pod in one.pods]}
+        item["from"] = {
+            "external": address_ranges(one.addresses),
+            "endpoints": [str(line.endpoints[index]) for index in one.pods],
+        }
     return item
 
 
