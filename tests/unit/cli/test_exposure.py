@@ -101,6 +101,26 @@ def test_what_policies_let_in(
     assert found == [("NodePort", *node_port), ("Ingress", *ingress)]
 
 
+def test_a_pod_need_not_admit_itself(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    deny = (
+        "{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {name: p}, spec: {"
+        "tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [PEER]}]}}"
+    )
+    for app, outcome in (("web", "allowed"), ("other", "depends")):
+        peer = f"{{pods: {{namespaceSelector: {{}}, podSelector: {{matchLabels: {{app: {app}}}}}}}}}"
+        text = POD + POD.replace("web", "other") + NODE_PORT + INGRESS + deny.replace("PEER", peer)
+        assert outcomes(capsys, tmp_path / "x.yaml", text)[1][:2] == ("Ingress", outcome)
+
+
+def test_the_own_node_may_always(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    here = POD.replace("spec: {", "spec: {nodeName: n1, ")
+    proxy = here.replace("web", "proxy").replace("spec: {", "spec: {hostNetwork: true, ")
+    elsewhere = proxy.replace("n1", "n2").replace("proxy", "far")
+    text = here + proxy + elsewhere + NODE_PORT + INGRESS + policy("")
+    found = outcomes(capsys, tmp_path / "x.yaml", text)
+    assert found == [("NodePort", "denied", None, None), ("Ingress", "depends", [], ["default/proxy[Pod]"])]
+
+
 def test_the_egress_of_the_proxy_counts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     proxy = POD.replace("web", "proxy")
     silent = policy("", "proxy").replace("ingress: []", "policyTypes: [Egress]")
