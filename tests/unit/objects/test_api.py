@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,3 +156,31 @@ def test_a_cluster_policy_whose_subject_is_not_clear_is_a_problem() -> None:
     assert [problem.what for problem in page.problems] == [
         'ClusterNetworkPolicy p: unknown field "spec.subject.namespaces.matchNames": whom it selects is not clear'
     ]
+
+
+RECORDED = Path(__file__).parents[4] / "shared" / "apiserver" / "protocol.jsonl"
+
+
+def recorded_lists() -> list[tuple[str, str]]:
+    """(path, answer) of every list of pods that a real API server gave as JSON."""
+    if not RECORDED.exists():
+        return []
+    exchanges = [json.loads(line) for line in RECORDED.read_text().splitlines()]
+    return [
+        (one["path"], one["answer"])
+        for one in exchanges
+        if one["method"] == "GET" and one["status"] == 200 and one["answer"].startswith('{"kind":"PodList"')
+    ]
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded answers are not beside this checkout")
+def test_lists_of_a_real_server() -> None:
+    lists = recorded_lists()
+    assert len(lists) > 3
+    for path, answer in lists:
+        page = read_page(answer.encode(), "Pod", POD, "v1")
+        told = json.loads(answer)
+        assert (page.problems, page.warnings, page.following) == ((), (), told["metadata"].get("continue", "")), path
+        assert [(pod.namespace, pod.name) for pod in page.objects] == [
+            (item["metadata"]["namespace"], item["metadata"]["name"]) for item in told["items"]
+        ]
