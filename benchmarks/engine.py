@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from benchmarks.clusters import SHAPES, objects
+from gatewright.cli.main import COLLECT_RARELY
 from gatewright.engine.compile import compile_snapshot
 from gatewright.engine.connectivity import connectivity
 from gatewright.engine.ports import Protocol
@@ -146,6 +147,7 @@ def measure_reading() -> dict[str, Any]:
 
 def main() -> None:
     """Measure in processes of their own, and print."""
+    gc.set_threshold(*COLLECT_RARELY)
     if len(sys.argv) > 1:
         what = sys.argv[1]
         print(json.dumps(measure_reading() if what == "reading" else measure_shape(what)))

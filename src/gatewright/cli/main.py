@@ -6,6 +6,7 @@ code 2, and so a bug; `--debug` shows the traceback instead.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import sys
@@ -23,6 +24,10 @@ VERBS = {
     "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
 }
 """verb: (module, one-line help). The module's attribute `command` is the click command."""
+
+COLLECT_RARELY = (100_000, 20, 20)
+"""Thresholds of Python's collector of cycles. Objects of a cluster live as long as the command and make no cycles, and
+the usual thresholds look at all of them again and again: a third of the time of reading a large cluster."""
 
 
 class LazyGroup(click.Group):
@@ -54,6 +59,7 @@ def cli(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; the entry point of `gatewright` and `kubectl gatewright`."""
+    gc.set_threshold(*COLLECT_RARELY)
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in itertools.takewhile(lambda argument: argument.startswith("-"), arguments)
     try:
