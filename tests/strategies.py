@@ -2,7 +2,9 @@
 
 Everything is drawn from few names, labels, ports and addresses, so that selectors, names and blocks meet often, and an
 example that fails shrinks to a handful of objects. `clusters()` has everything the rules speak of; `lab_clusters()` is
-the part of it that a node can be built for: running pods with an address of each family, all on one node.
+the part of it that a node can be built for: running pods with an address of each family, all on one node. Cluster-wide
+policies (`cluster_strategies.py`) come in where `tiers` is asked for, so that the space of NetworkPolicy alone stays as
+dense as it was.
 """
 
 from __future__ import annotations
@@ -11,28 +13,31 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.cluster_strategies import cluster_rulebooks
 from tests.reference.evaluator import End, blocks_of
 from tests.reference.world import World
+from tests.vocabulary import (
+    NAMESPACES,
+    NODES,
+    NUMBERS,
+    OFTEN_THE_FIRST,
+    POLICY_KINDS,
+    PORT_NAMES,
+    PREFIXES,
+    PROTOCOLS,
+    Json,
+    block_around,
+    labels,
+    namespace_selectors,
+    pod_ips,
+    pod_selectors,
+)
 
-Json = dict[str, Any]
 Question = tuple[End, End, str, int | None, int]
 """Source, destination, protocol, port (None: traffic without ports), family."""
-NAMESPACES = ("x", "y", "z")
-OFTEN_THE_FIRST = ("x", "x", "x", "y", "z")
-NODES = {"n0": ("192.168.0.1", "fd01::1"), "n1": ("192.168.0.2", "fd01::2")}
-LABEL_KEYS, LABEL_VALUES = ("app", "tier"), ("a", "b")
-PORT_NAMES, NUMBERS = ("web", "dns"), (1, 79, 80, 81, 8080, 65535)
-PROTOCOLS = ("TCP", "UDP", "SCTP")
-PREFIXES = {4: (0, 1, 8, 24, 28, 29, 30, 31, 32), 6: (0, 1, 16, 64, 124, 125, 126, 127, 128)}
-
-
-def pod_ips(index: int) -> tuple[str, str]:
-    """The addresses of the pod of that number: neighbours, so that small blocks have some of them and not others."""
-    return f"10.0.0.{index + 1}", f"fd00::{index + 1:x}"
 
 
 @dataclass(frozen=True)
@@ -74,15 +79,27 @@ def connections(cluster: Cluster) -> Iterator[Question]:
 def telling_ports(cluster: Cluster) -> list[int]:
     """The ports where an answer can change: those that policies and pods name, and their neighbours beyond ranges."""
     found = {80}
-    for policy in cluster.of_kind("NetworkPolicy"):
+    for policy in (obj for obj in cluster.objects if obj["kind"] in POLICY_KINDS):
         for rule in [*(policy["spec"].get("ingress") or []), *(policy["spec"].get("egress") or [])]:
-            for port in rule.get("ports") or []:
-                if isinstance(port.get("port"), int):
-                    last = port.get("endPort", port["port"])
-                    found |= {port["port"], last, last + 1}
-                elif "port" in port:
-                    found |= set(numbers_named(cluster, port["port"]))
+            for entry in rule.get("protocols") or rule.get("ports") or []:
+                found |= telling_numbers(cluster, entry)
     return sorted(port for port in found if 1 <= port <= 65535)
+
+
+def telling_numbers(cluster: Cluster, entry: Json) -> set[int]:
+    """The same for one port of a rule, in the words of any of the kinds."""
+    for protocol in ("tcp", "udp", "sctp"):
+        entry = entry.get(protocol, {}).get("destinationPort", entry)
+    match entry:
+        case {"port": str(name)} | {"namedPort": name} | {"destinationNamedPort": name}:
+            return set(numbers_named(cluster, name))
+        case {"port": first, "endPort": last}:
+            return {first, last, last + 1}
+        case {"range": {"start": first, "end": last}} | {"portRange": {"start": first, "end": last}}:
+            return {first, last, last + 1}
+        case {"port": first} | {"number": first} | {"portNumber": {"port": first}}:
+            return {first, first + 1}
+    return set()
 
 
 def numbers_named(cluster: Cluster, name: str) -> list[int]:
@@ -94,47 +111,6 @@ def numbers_named(cluster: Cluster, name: str) -> list[int]:
         for port in container.get("ports", [])
         if port.get("name") == name
     ]
-
-
-labels = st.dictionaries(st.sampled_from(LABEL_KEYS), st.sampled_from(LABEL_VALUES), max_size=2)
-
-
-def requirements(keys: tuple[str, ...], values: tuple[str, ...]) -> st.SearchStrategy[Json]:
-    """One matchExpressions entry."""
-    listed = st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)
-    with_values = st.fixed_dictionaries(
-        {"key": st.sampled_from(keys), "operator": st.sampled_from(("In", "NotIn")), "values": listed}
-    )
-    without = st.fixed_dictionaries(
-        {"key": st.sampled_from(keys), "operator": st.sampled_from(("Exists", "DoesNotExist"))}
-    )
-    return with_values | without
-
-
-def selectors(keys: tuple[str, ...] = LABEL_KEYS, values: tuple[str, ...] = LABEL_VALUES) -> st.SearchStrategy[Json]:
-    """A label selector; often empty or of one label, so that it often matches."""
-    return st.one_of(
-        st.just({}),
-        st.fixed_dictionaries(
-            {"matchLabels": st.dictionaries(st.sampled_from(keys), st.sampled_from(values), max_size=2)}
-        ),
-        st.fixed_dictionaries({"matchExpressions": st.lists(requirements(keys, values), min_size=1, max_size=2)}),
-        st.fixed_dictionaries(
-            {
-                "matchLabels": st.dictionaries(st.sampled_from(keys), st.sampled_from(values), min_size=1, max_size=1),
-                "matchExpressions": st.lists(requirements(keys, values), min_size=1, max_size=1),
-            }
-        ),
-    )
-
-
-pod_selectors: st.SearchStrategy[Json] = st.just({}) | selectors()
-namespace_selectors = selectors() | selectors(("kubernetes.io/metadata.name",), NAMESPACES)
-
-
-def block_around(address: str, prefix: int) -> str:
-    """The block of that size that has the address."""
-    return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
 
 
 @st.composite
@@ -211,10 +187,12 @@ def policies(draw: st.DrawFn, name: str, addresses: tuple[str, ...], inside: tup
 
 
 @st.composite
-def rulebooks(draw: st.DrawFn, addresses: tuple[str, ...], members: list[Json], most: int) -> list[Json]:
+def rulebooks(
+    draw: st.DrawFn, addresses: tuple[str, ...], members: list[Json], most: int, least: int = 1
+) -> list[Json]:
     """Some policies, mostly in namespaces that have pods."""
     inside = (*(member["metadata"]["namespace"] for member in members), "x")
-    return [draw(policies(f"np{index}", addresses, inside)) for index in range(draw(st.integers(1, most)))]
+    return [draw(policies(f"np{index}", addresses, inside)) for index in range(draw(st.integers(least, most)))]
 
 
 port_numbers = st.fixed_dictionaries(
@@ -288,11 +266,16 @@ def namespaces(draw: st.DrawFn) -> list[Json]:
     ]
 
 
-def node(name: str) -> Json:
+def node(name: str, node_labels: dict[str, str]) -> Json:
     """A Node object with its addresses."""
     addresses = [{"type": "Hostname", "address": name}]
     addresses += [{"type": "InternalIP", "address": ip} for ip in NODES[name]]
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": node_labels},
+        "status": {"addresses": addresses},
+    }
 
 
 def edges(cluster_policies: Iterable[Json]) -> list[str]:
@@ -306,13 +289,25 @@ def edges(cluster_policies: Iterable[Json]) -> list[str]:
 
 
 @st.composite
-def clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 3, *, manifests: bool = False) -> Cluster:
-    """A cluster in any condition; with `manifests`, one that does not run, so that no pod's address is known."""
+def clusters(
+    draw: st.DrawFn,
+    max_pods: int = 4,
+    max_policies: int = 3,
+    *,
+    manifests: bool = False,
+    tiers: bool = False,
+    domain_names: bool = True,
+) -> Cluster:
+    """A cluster in any condition; with `manifests`, one that does not run, so that no pod's address is known.
+
+    With `tiers` it has cluster-wide policies as well, `domain_names` among their peers, and perhaps no NetworkPolicy.
+    """
     running = (False,) if manifests else draw(st.sampled_from(((True,), (True, False), (False,))))
     members = [draw(pods(index, draw(st.sampled_from(running)))) for index in range(draw(st.integers(2, max_pods)))]
-    nodes = [node(name) for name in sorted(draw(st.sets(st.sampled_from(tuple(NODES)))))]
+    nodes = [node(name, draw(labels)) for name in sorted(draw(st.sets(st.sampled_from(tuple(NODES)))))]
     addresses = (*(ip for index in range(max_pods) for ip in pod_ips(index)), *NODES["n0"], "192.0.2.1", "2001:db8::1")
-    rulebook = draw(rulebooks(addresses, members, max_policies))
+    rulebook = draw(rulebooks(addresses, members, max_policies, least=0 if tiers else 1))
+    rulebook += draw(cluster_rulebooks(addresses, domain_names)) if tiers else []
     ranges = draw(st.sampled_from(((), ("10.0.0.0/29",), ("10.0.0.0/30", "10.0.0.4/30", "fd00::/125"), ("fd00::/64",))))
     candidates = [*edges(rulebook), *(ip for ips in NODES.values() for ip in ips), "192.0.2.1", "2001:db8::1"]
     outside = draw(st.lists(st.sampled_from(candidates), max_size=4, unique=True))
@@ -320,7 +315,9 @@ def clusters(draw: st.DrawFn, max_pods: int = 4, max_policies: int = 3, *, manif
 
 
 @st.composite
-def lab_clusters(draw: st.DrawFn, pod_addresses: Sequence[tuple[str, ...]], max_policies: int = 4) -> Cluster:
+def lab_clusters(
+    draw: st.DrawFn, pod_addresses: Sequence[tuple[str, ...]], max_policies: int = 4, *, tiers: bool = False
+) -> Cluster:
     """A cluster that one node can be built for: running pods that have the given addresses, one entry a pod."""
     members = []
     for index, ips in enumerate(pod_addresses):
@@ -328,5 +325,6 @@ def lab_clusters(draw: st.DrawFn, pod_addresses: Sequence[tuple[str, ...]], max_
         status = {"phase": "Running", "podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
         members.append(pod(draw(st.sampled_from(OFTEN_THE_FIRST)), f"p{index}", draw(labels), spec, status))
     addresses = tuple(ip for ips in pod_addresses for ip in ips)
-    rulebook = draw(rulebooks(addresses, members, max_policies))
+    rulebook = draw(rulebooks(addresses, members, max_policies, least=0 if tiers else 1))
+    rulebook += draw(cluster_rulebooks(addresses, domain_names=False)) if tiers else []
     return Cluster((*draw(namespaces()), *members, *rulebook))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gatewright.engine.compile import compile_snapshot
@@ -15,6 +15,7 @@ from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol
 from gatewright.engine.snapshot import Snapshot
 from gatewright.engine.verdict import Outcome, verdict
+from gatewright.objects.meta import Object
 from gatewright.objects.read import decode
 from tests.reference.evaluator import End, Reference
 
@@ -29,10 +30,15 @@ class Subject(typing.Protocol):
 
 
 class Engine:
-    """The product's engine behind the reference's questions."""
+    """The product's engine behind the reference's questions. `read` turns a manifest into an object."""
 
-    def __init__(self, objects: Iterable[Json], pod_cidrs: Sequence[str] = ()) -> None:
-        decoded = [item for item in map(decode, objects) if item is not None]
+    def __init__(
+        self,
+        objects: Iterable[Json],
+        pod_cidrs: Sequence[str] = (),
+        read: Callable[[Json], Object | None] = decode,
+    ) -> None:
+        decoded = [item for item in map(read, objects) if item is not None]
         self.compiled = compile_snapshot(Snapshot.of(decoded, pod_cidrs=pod_cidrs))
         self.endpoints = {(each.namespace, each.name): each for each in self.compiled.endpoints}
 

@@ -27,6 +27,18 @@ def test_engine_equals_reference_where_addresses_are_not_known(cluster: Cluster)
     agree(cluster)
 
 
+@pytest.mark.timeout(600)
+@given(clusters(max_pods=3, tiers=True))
+def test_engine_equals_reference_with_tiers(cluster: Cluster) -> None:
+    agree(cluster)
+
+
+@pytest.mark.timeout(600)
+@given(clusters(max_pods=3, manifests=True, tiers=True))
+def test_engine_equals_reference_with_tiers_where_addresses_are_not_known(cluster: Cluster) -> None:
+    agree(cluster)
+
+
 def agree(cluster: Cluster) -> None:
     """Ask both everything."""
     engine = Engine(cluster.objects, cluster.pod_cidrs)
@@ -40,7 +52,7 @@ def agree(cluster: Cluster) -> None:
 
 
 @pytest.mark.timeout(600)
-@given(clusters(max_pods=3))
+@given(clusters(max_pods=3) | clusters(max_pods=3, tiers=True))
 def test_the_reference_is_certain_only_where_every_address_leads_to_its_answer(cluster: Cluster) -> None:
     reference = Reference(cluster.objects, cluster.pod_cidrs)
     for question in connections(cluster):

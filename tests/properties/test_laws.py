@@ -9,8 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.reference.evaluator import policy_types
-from tests.strategies import NODES, Cluster, clusters, connections, pod_ips, policies
+from tests.strategies import Cluster, clusters, connections, policies
 from tests.subjects import Engine
+from tests.vocabulary import NODES, POLICY_KINDS, pod_ips
 
 Json = dict[str, Any]
 pytestmark = pytest.mark.timeout(600)
@@ -37,21 +38,22 @@ def test_an_added_policy_for_isolated_pods_never_removes_a_connection(
         assert MORE[before] <= MORE[after], question
 
 
-@given(clusters(max_pods=3), st.data())
+@given(clusters(max_pods=3) | clusters(max_pods=3, tiers=True), st.data())
 def test_the_order_of_the_input_means_nothing(cluster: Cluster, data: st.DataObject) -> None:
     shuffled = [turned(obj, data) for obj in data.draw(st.permutations(cluster.objects))]
     assert answers(cluster.with_objects(shuffled), cluster) == answers(cluster, cluster)
 
 
 def turned(obj: Json, data: st.DataObject) -> Json:
-    """A policy with its rules, and the peers and ports of each, in another order; any other object as it is."""
-    if obj["kind"] != "NetworkPolicy":
+    """A policy with the peers and ports of each rule in another order, and the rules too where their order is free."""
+    if obj["kind"] not in POLICY_KINDS:
         return obj
     spec = dict(obj["spec"])
     for direction in spec.keys() & {"ingress", "egress"}:
-        rules = data.draw(st.permutations(spec[direction]))
+        rules = data.draw(st.permutations(spec[direction])) if obj["kind"] == "NetworkPolicy" else spec[direction]
         spec[direction] = [
-            {key: data.draw(st.permutations(entries)) for key, entries in rule.items()} for rule in rules
+            {key: data.draw(st.permutations(part)) if isinstance(part, list) else part for key, part in rule.items()}
+            for rule in rules
         ]
     return {**obj, "spec": spec}
 

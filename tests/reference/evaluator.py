@@ -1,70 +1,36 @@
-"""A slow, plain evaluator of NetworkPolicy v1, written from the rules alone: the oracle of the product's engine.
+"""A slow, plain evaluator of network policies, written from the rules alone: the oracle of the product's engine.
 
 Read it beside the table of rules; every clause names its row. It answers one connection at a time by walking every
 policy, every rule, every peer. Speed is no aim. It knows three answers, because an address can be unknown: YES and NO
 are certain, MAYBE is neither. `min` is therefore "and", `max` is "or".
 
-Tiers (ClusterNetworkPolicy) would stand beside `network_policies`: `side` asks one tier after another, and the answer
-of `network_policies` is None where no policy isolates the pod, so that a later tier can be asked.
+NetworkPolicy stands here, between the two tiers of `cluster_tiers.py`: `side` asks one after the other.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from dataclasses import replace
 from typing import Literal
 
-from tests.reference.world import (
-    Address,
-    Json,
-    Network,
-    Party,
-    World,
-    container_ports,
-    labels_of,
-    namespace_of,
-    parse_address,
-    parse_network,
+from tests.reference import cluster_tiers
+from tests.reference.matching import (
+    L4,
+    MAYBE,
+    NO,
+    YES,
+    Question,
+    Truth,
+    certain,
+    in_block,
+    matches,
+    named_ports,
+    telling_addresses,
 )
+from tests.reference.world import Json, Network, Party, World, labels_of, namespace_of, parse_address, parse_network
 
 End = tuple[Literal["pod"], str, str] | tuple[Literal["address"], str]
 """("pod", namespace, name) or ("address", "192.0.2.1")."""
-
-L4 = ("TCP", "UDP", "SCTP")
-
-
-class Truth(IntEnum):
-    """A three-valued truth; `min` is "and", `max` is "or"."""
-
-    NO = 0
-    MAYBE = 1
-    YES = 2
-
-
-NO, MAYBE, YES = Truth.NO, Truth.MAYBE, Truth.YES
-
-
-def certain(holds: bool) -> Truth:
-    """A statement that does not depend on an unknown address."""
-    return YES if holds else NO
-
-
-@dataclass(frozen=True)
-class Question:
-    """One side of one connection: may `subject` receive this from (Ingress), or send it to (Egress), `other`?"""
-
-    direction: Literal["Ingress", "Egress"]
-    subject: Party
-    other: Party
-    protocol: str
-    port: int | None
-
-    @property
-    def destination(self) -> Party:
-        """The end whose port is meant; its names are the ones that count."""
-        return self.subject if self.direction == "Ingress" else self.other
 
 
 class Reference:
@@ -87,12 +53,21 @@ class Reference:
 
     def outcomes(self, source: End, destination: End, protocol: str, port: int | None, family: int = 4) -> set[str]:
         """Everything `connection` can come to once every address is known: one answer for each place that tells."""
-        blocks = [block for policy in self.world.policies for block in blocks_of(policy)]
-        return {
-            {YES: "allowed", NO: "denied"}[self.verdict(left, right, protocol, port)]
+        blocks = self.telling_blocks()
+        answers = {
+            self.verdict(left, right, protocol, port)
             for left in placed(self.party(source, family), blocks)
             for right in placed(self.party(destination, family), blocks)
         }
+        both = {"allowed", "denied"}  # what a domain name stands for is told by no place
+        return {each for answer in answers for each in {YES: {"allowed"}, NO: {"denied"}, MAYBE: both}[answer]}
+
+    def telling_blocks(self) -> list[Network]:
+        """Every address range that a policy names, and every address of a node."""
+        policies = [*self.world.policies, *self.world.cluster_policies]
+        nodes = {node["metadata"]["name"] for node in self.world.nodes}
+        addresses = [str(address) for name in sorted(nodes) for address in self.world.node_addresses(name)]
+        return [*(block for policy in policies for block in blocks_of(policy)), *map(parse_network, addresses)]
 
     def party(self, end: End, family: int) -> Party:
         """The end of a connection, found in the cluster."""
@@ -107,14 +82,19 @@ class Reference:
         return min(egress, ingress)
 
     def side(self, question: Question) -> Truth:
-        """One side's answer. Default, where nothing isolates the subject: everything is allowed."""
+        """One side's answer: the Admin tier, NetworkPolicy, which is final where it isolates, and the Baseline tier.
+
+        Default, where nothing decides: everything is allowed.
+        """
         subject = question.subject.pod
         if subject is None:
             return YES  # Row "hostNetwork pods": never a subject; an outside address is none either.
         if question.direction == "Ingress" and self.world.is_own_node(question.other, subject):
             return YES  # Row "a pod's own node": it may always reach the pod.
         answer = self.network_policies(question, subject)
-        return YES if answer is None else answer
+        if answer is None:
+            answer = cluster_tiers.decide(self.world, question, subject, "Baseline", YES)
+        return cluster_tiers.decide(self.world, question, subject, "Admin", answer)
 
     def network_policies(self, question: Question, subject: Json) -> Truth | None:
         """What the NetworkPolicies say of a subject in one direction; None where none isolates it.
@@ -178,28 +158,6 @@ def rules_of(policy: Json, direction: str) -> list[Json]:
     return policy.get("spec", {}).get(direction.lower()) or []
 
 
-def matches(selector: Json, labels: dict[str, str]) -> bool:
-    """A label selector: all of matchLabels and all of matchExpressions; an empty one matches everything."""
-    by_labels = all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())
-    return by_labels and all(requirement(each, labels) for each in selector.get("matchExpressions") or [])
-
-
-def requirement(expression: Json, labels: dict[str, str]) -> bool:
-    """Row "matchExpressions": In and Exists need the key; NotIn and DoesNotExist match a pod that lacks it."""
-    key, values = expression["key"], expression.get("values") or []
-    match expression["operator"]:
-        case "In":
-            return key in labels and labels[key] in values
-        case "NotIn":
-            return key not in labels or labels[key] not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-        case operator:
-            raise ValueError(f"no such operator: {operator}")
-
-
 def names_for(question: Question, peer: Json) -> Json | None:
     """Row "named port": the destination pod has the names; an ipBlock that a pod sends to has none."""
     return None if peer.get("ipBlock") and question.direction == "Egress" else question.destination.pod
@@ -226,36 +184,13 @@ def one_port(entry: Json, question: Question, named_by: Json | None) -> bool:
     return port is not None and wanted <= port <= last  # Row "endPort": a range, both ends included.
 
 
-def named_ports(pod: Json, name: str, protocol: str) -> list[int]:
-    """Row "named port": by (name, protocol) on the destination pod; several numbers may match."""
-    return [
-        each["containerPort"]
-        for each in container_ports(pod)
-        if each.get("name") == name and each.get("protocol", "TCP") == protocol
-    ]
-
-
-def in_block(block: Json, party: Party) -> Truth:
-    """Row "ipBlock": any address in the block, pod addresses included, but those that `except` cuts out.
-
-    Row "ipBlock and pods whose address is not known yet": YES where the block covers the whole range, NO where it
-    cannot cover it, else MAYBE. The answer can change only where a block begins or has just ended, so it is enough to
-    try the first address of each range and those.
-    """
-    blocks = [parse_network(each) for each in [block["cidr"], *(block.get("except") or [])]]
-    if party.address is not None:
-        return certain(covers(blocks, party.address))
-    answers = {covers(blocks, address) for network in party.within for address in telling_addresses(network, blocks)}
-    return MAYBE if len(answers) > 1 else certain(answers.pop())
-
-
 def blocks_of(policy: Json) -> list[Network]:
     """Every address range that a policy names."""
     rules = [*rules_of(policy, "Ingress"), *rules_of(policy, "Egress")]
     peers = [peer for rule in rules for side in ("from", "to") for peer in rule.get(side) or []]
     blocks = [peer["ipBlock"] for peer in peers if peer.get("ipBlock")]
-    return [parse_network(each) for block in blocks
-            for each in [block["cidr"], *(block.get("except") or [])]]  # fmt: skip
+    texts = [each for block in blocks for each in [block["cidr"], *(block.get("except") or [])]]
+    return [parse_network(each) for each in [*texts, *(cidr for peer in peers for cidr in peer.get("networks") or [])]]
 
 
 def placed(party: Party, blocks: list[Network]) -> list[Party]:
@@ -263,21 +198,7 @@ def placed(party: Party, blocks: list[Network]) -> list[Party]:
     if party.address is not None:
         return [party]
     return [
-        replace(party, address=address)
+        replace(party, address=address, assumed=True)
         for network in party.within
         for address in telling_addresses(network, [block for block in blocks if block.version == network.version])
     ]
-
-
-def covers(blocks: list[Network], address: Address) -> bool:
-    """Whether the address is in the first block and in none of the others. Families never mix."""
-    cidr, *excepts = blocks
-    return address in cidr and not any(address in each for each in excepts)
-
-
-def telling_addresses(network: Network, blocks: list[Network]) -> list[Address]:
-    """The first address of the network, and each of its addresses where one of the blocks begins or has just ended."""
-    edges = [int(block[0]) for block in blocks] + [int(block[-1]) + 1 for block in blocks]
-    first, last = int(network[0]), int(network[-1])
-    make = ipaddress.IPv4Address if network.version == 4 else ipaddress.IPv6Address
-    return [make(each) for each in sorted({first, *(edge for edge in edges if first <= edge <= last)})]

@@ -16,6 +16,7 @@ Json = dict[str, Any]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 EVERY_ADDRESS: dict[int, Network] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
+CLUSTER_POLICIES = ("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Party:
     address: Address | None
     within: tuple[Network, ...]
     node: str = ""
+    assumed: bool = False
+    host_network: bool = False
 
 
 class World:
@@ -42,6 +45,7 @@ class World:
         self.namespaces = [obj for obj in everything if obj["kind"] == "Namespace"]
         self.nodes = [obj for obj in everything if obj["kind"] == "Node"]
         self.policies = [obj for obj in everything if obj["kind"] == "NetworkPolicy"]
+        self.cluster_policies = [obj for obj in everything if obj["kind"] in CLUSTER_POLICIES]
         self.all_pods = [obj for obj in everything if obj["kind"] == "Pod"]
         self.pods = [pod for pod in self.all_pods if not is_finished(pod)]
         self.pod_cidrs = [parse_network(cidr) for cidr in pod_cidrs]
@@ -70,7 +74,9 @@ class World:
             raise ValueError(f"pod {namespace}/{name} has no IPv{family} address")
         if is_host_network(pod):
             # Row "hostNetwork pods": it is its node's address, which need not lie in the pod range.
-            return Party(f"{namespace}/{name}", None, address, (EVERY_ADDRESS[family],), node_of(pod))
+            return Party(
+                f"{namespace}/{name}", None, address, (EVERY_ADDRESS[family],), node_of(pod), host_network=True
+            )
         return Party(f"{namespace}/{name}", pod, address, self.pod_range(family))
 
     def address_party(self, text: str) -> Party:
@@ -83,8 +89,10 @@ class World:
         return Party(text, None, address, everywhere, self.node_with(address))
 
     def pod_addresses(self, pod: Json) -> list[Address]:
-        """The addresses that are known: its own, or those its Node states where it uses the node's network."""
-        return own_addresses(pod) or (self.stated_addresses(node_of(pod)) if is_host_network(pod) else [])
+        """The addresses that are known: its own; on its node's network else its hostIPs or what the Node states."""
+        if own_addresses(pod) or not is_host_network(pod):
+            return own_addresses(pod)
+        return host_ips(pod) or self.stated_addresses(node_of(pod))
 
     def families(self, namespace: str, name: str) -> set[int]:
         """The families of a pod: of its addresses, else those the pod range has, else IPv4."""
@@ -111,7 +119,7 @@ class World:
     def is_own_node(self, party: Party, pod: Json) -> bool:
         """Whether this end is known to be the pod's own node, by the node's name or by the pod's own hostIP."""
         by_name = party.node != "" and party.node == node_of(pod)
-        return by_name or (party.pod is None and party.address in host_ips(pod))
+        return by_name or (party.pod is None and not party.assumed and party.address in host_ips(pod))
 
     def pod_range(self, family: int) -> tuple[Network, ...]:
         """Where a pod's address can lie: the pod ranges of the family, anywhere while none is given."""

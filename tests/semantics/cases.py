@@ -8,9 +8,10 @@ and in every family both ends have (pods without an address yet: the families of
 lines amount to a full truth table.
 
 Fields of a case: `case` (its name), `row` (rows of the table of rules it belongs to), `cluster` (a name in
-`clusters.yaml`), `namespaces` and `pods` and `nodes` (added to the cluster's, `null` takes away), `policies` (name to
-spec), `pod_cidrs`, `ask` (`TCP/80` when absent,
-else such as `TCP/80,8000-8010 UDP/53 ICMP`), `outside` (addresses), `itself` (also ask a pod to itself), `expect`;
+`clusters.yaml`), `namespaces` and `pods` and `nodes` (added to the cluster's, `null` takes away), `node_labels`,
+`policies` (name to spec of a NetworkPolicy) and `cluster_policies` (`Kind/name` to spec of a cluster-wide one),
+`pod_cidrs`, `ask` (`TCP/80` when absent, else such as `TCP/80,8000-8010 UDP/53 ICMP`), `outside` (addresses), `itself`
+(also ask a pod to itself), `expect`;
 or `steps`: changes of those fields, one after the other, each with its own `expect`.
 """
 
@@ -34,7 +35,7 @@ LINE = re.compile(
     r"(?P<source>\S+) -> (?P<destination>\S+)( (?P<protocol>TCP|UDP|SCTP|ICMP)(/(?P<ports>[0-9,-]+))?)?"
     r"( v(?P<family>[46]))?: (?P<answer>allowed|denied|depends)"
 )
-MERGED = ("namespaces", "pods", "nodes", "policies")
+MERGED = ("namespaces", "pods", "nodes", "node_labels", "policies", "cluster_policies")
 FIELDS = {"case", "row", "cluster", "pod_cidrs", "ask", "outside", "itself", "expect", "steps", *MERGED}
 
 
@@ -180,7 +181,8 @@ def manifests(state: Json) -> Iterator[Json]:
     for each, ips in state["nodes"].items():
         addresses = [{"type": "InternalIP", "address": ip} for ip in ips]
         status = {"addresses": [{"type": "Hostname", "address": each}, *addresses]}
-        yield {"apiVersion": "v1", "kind": "Node", "metadata": {"name": each}, "status": status}
+        metadata = {"name": each, "labels": state["node_labels"].get(each, {})}
+        yield {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status}
     for path, pod in state["pods"].items():
         yield pod_manifest(path, pod)
     for path, spec in state["policies"].items():
@@ -192,6 +194,11 @@ def manifests(state: Json) -> Iterator[Json]:
             "metadata": metadata,
             **({} if spec == "absent" else {"spec": spec}),
         }
+    for path, spec in state["cluster_policies"].items():
+        kind, _, policy = path.partition("/")
+        version = "v1alpha2" if kind == "ClusterNetworkPolicy" else "v1alpha1"
+        api = f"policy.networking.k8s.io/{version}"
+        yield {"apiVersion": api, "kind": kind, "metadata": {"name": policy}, "spec": spec}
 
 
 def pod_manifest(path: str, pod: Json) -> Json:
@@ -214,4 +221,5 @@ def pod_manifest(path: str, pod: Json) -> Json:
     if pod.get("ips"):
         status |= {"podIP": pod["ips"][0], "podIPs": [{"ip": ip} for ip in pod["ips"]]}
     status |= {"hostIP": pod["host_ip"]} if "host_ip" in pod else {}
+    status |= {"hostIPs": [{"ip": ip} for ip in pod["host_ips"]]} if "host_ips" in pod else {}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gatewright.engine.addresses import NO_ADDRESSES, AddressSet
+from gatewright.engine.addresses import AddressSet
 from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol, Ranges
 from gatewright.engine.selectors import Selectors
-from gatewright.engine.snapshot import Snapshot, node_addresses
+from gatewright.engine.snapshot import Snapshot
 from gatewright.objects.core import Node
 from gatewright.objects.meta import LabelSelector
 
@@ -24,6 +24,7 @@ class Selection:
     """The endpoints of a snapshot, selectable. Host-network pods are never matched by pod selectors."""
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self.endpoints = snapshot.endpoints
         self.selectable = PodSet.of(e.index for e in self.endpoints if not e.host_network)
         self._pods = Selectors([endpoint.labels for endpoint in self.endpoints])
@@ -70,11 +71,8 @@ class Selection:
         names = {node.name for node in chosen}
         every = not selector.match_labels and not selector.match_expressions
         pods = PodSet.of(e.index for e in self.endpoints if e.host_network and (every or e.node in names))
-        addresses = NO_ADDRESSES
-        for node in chosen:
-            for address in node_addresses(node):
-                addresses |= AddressSet.of_address(address)
-        return pods, addresses
+        known = self._snapshot.nodes_by_address.items()
+        return pods, AddressSet.union([AddressSet.of_address(one) for one, name in known if every or name in names])
 
     def carriers(self, name: PortName) -> dict[PortSet, PodSet]:
         """The pods that have a named port, by the numbers it has on them."""

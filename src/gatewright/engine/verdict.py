@@ -254,8 +254,11 @@ def matches_peer(compiled: Compiled, peers: Peers, peer: Party, family: int) -> 
         return True
     address = peer.address(family)
     if address is not None:
-        return peers.addresses.contains(address)
-    return _covers_unknown(peers.addresses, _possible_addresses(compiled, peer), family)
+        found: bool | None = peers.addresses.contains(address)
+    else:
+        found = _covers_unknown(peers.addresses, _possible_addresses(compiled, peer), family)
+    # A host-network pod is its node's address, and a name may stand for that; a pod's own address is no name's.
+    return found or None if peers.names and peer.host_network else found
 
 
 def _possible_addresses(compiled: Compiled, peer: Endpoint) -> AddressSet:

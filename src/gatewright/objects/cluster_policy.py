@@ -63,7 +63,7 @@ class DestinationPort(Lenient, frozen=True):
 
 
 class ProtocolPorts(Lenient, frozen=True):
-    """v1alpha2 TCP, UDP or SCTP; without a port, every port of the protocol."""
+    """v1alpha2 TCP, UDP or SCTP. Something is always written; if it is no port, it is a part not known here."""
 
     destination_port: DestinationPort | None = None
 
@@ -151,9 +151,6 @@ class BaselineAdminNetworkPolicy(ClusterPolicy, frozen=True):
         return True
 
 
-LAST_PORT = 65535
-
-
 def port_choices(rule: ClusterRule) -> tuple[PortChoice, ...] | None:
     """What a rule covers, in either version's words; None is all traffic, ports or not."""
     if rule.protocols is not None:
@@ -165,9 +162,7 @@ def _choice(one: RuleProtocol) -> PortChoice:
     for protocol, ports in (("TCP", one.tcp), ("UDP", one.udp), ("SCTP", one.sctp)):
         if ports is None:
             continue
-        port = ports.destination_port
-        if port is None:
-            return PortChoice(protocol, 1, LAST_PORT)
+        port = ports.destination_port or DestinationPort()
         if port.range is not None:
             return PortChoice(protocol, port.range.start, port.range.end)
         return PortChoice() if port.number is None else PortChoice(protocol, port.number, port.number)
