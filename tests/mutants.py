@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "the last address of a block is left out",
         "engine/addresses.py",
-        "int(network.broadcast_address))",
-        "max(int(network.network_address), int(network.broadcast_address) - 1))",
+        "(first, first | hosts)",
+        "(first, first | max(hosts - 1, 0))",
     ),
     Mutant(
         "NotIn and DoesNotExist need the key",
@@ -135,8 +135,8 @@ MUTANTS = (
     Mutant(
         "finished pods stay in",
         "engine/snapshot.py",
-        "if isinstance(item, Pod) and item.status.phase not in FINISHED:",
-        "if isinstance(item, Pod):",
+        "elif item.status.phase not in FINISHED:",
+        "else:",
     ),
     Mutant(
         "init containers that end have port names",
@@ -192,6 +192,129 @@ MUTANTS = (
         "engine/verdict.py",
         "compiled.by_address.get(party, party)",
         "party",
+    ),
+    Mutant(
+        "tiers: a higher priority number comes first",
+        DRAFTS,
+        "DraftPolicy(tier, (policy.spec.priority,",
+        "DraftPolicy(tier, (-policy.spec.priority,",
+    ),
+    Mutant(
+        "tiers: the name comes before the priority",
+        DRAFTS,
+        "(policy.spec.priority, policy.kind, policy.name), subject",
+        "(0, policy.name, policy.kind), subject",
+    ),
+    Mutant("tiers: Pass is Accept", DRAFTS, '"Pass": Action.PASS', '"Pass": Action.ACCEPT'),
+    Mutant("tiers: Pass is Deny", DRAFTS, '"Pass": Action.PASS', '"Pass": Action.DENY'),
+    Mutant(
+        "tiers: v1alpha1 Allow is not understood",
+        DRAFTS,
+        '"Allow": Action.ACCEPT, ',
+        "",
+    ),
+    Mutant(
+        "tiers: Baseline comes before NetworkPolicy",
+        COMPILE,
+        "    for tier in Tier:",
+        "    for tier in (Tier.ADMIN, Tier.BASELINE, Tier.NETWORK_POLICY):",
+    ),
+    Mutant(
+        "tiers: Baseline policies stand in the Admin tier",
+        DRAFTS,
+        "Tier.BASELINE if policy.is_baseline else Tier.ADMIN",
+        "Tier.ADMIN",
+    ),
+    Mutant(
+        "tiers: what is not understood is left out",
+        DRAFTS,
+        "    if action is Action.ACCEPT:",
+        "    if action is not None:",
+    ),
+    Mutant(
+        "tiers: an Accept that is not understood accepts",
+        DRAFTS,
+        "return Draft(Peers(), NO_TRAFFIC, (), Action.ACCEPT, origin)",
+        "return Draft(Peers(everyone=True), ALL_TRAFFIC, (), Action.ACCEPT, origin)",
+    ),
+    Mutant(
+        "tiers: a Pass that is not understood passes",
+        DRAFTS,
+        "return Draft(Peers(everyone=True), ALL_TRAFFIC, (), Action.DENY, origin)",
+        "return Draft(Peers(everyone=True), ALL_TRAFFIC, (), action or Action.DENY, origin)",
+    ),
+    Mutant(
+        "tiers: a port name is one of TCP",
+        DRAFTS,
+        "[(choice.name, protocol) for protocol in Protocol]",
+        "[(choice.name, Protocol.TCP)]",
+    ),
+    Mutant(
+        "tiers: a protocol without a known port is every port",
+        "objects/cluster_policy.py",
+        "return PortChoice() if port.number is None else",
+        "return PortChoice(protocol, 1, 65535) if port.number is None else",
+    ),
+    Mutant(
+        "tiers: a range ends before its last port",
+        "objects/cluster_policy.py",
+        "port.range.start, port.range.end)",
+        "port.range.start, port.range.end - 1)",
+    ),
+    Mutant(
+        "tiers: v1alpha1 ranges are TCP",
+        "objects/cluster_policy.py",
+        "PortChoice(one.port_range.protocol,",
+        'PortChoice("TCP",',
+    ),
+    Mutant(
+        "tiers: a policy isolates by itself",
+        DRAFTS,
+        '    if not rules or not subject:\n        return None\n    origin = RuleOrigin(policy.kind, "", policy.name',
+        '    if not subject:\n        return None\n    rules = (*rules, ClusterRule(action="Deny"))\n'
+        '    origin = RuleOrigin(policy.kind, "", policy.name',
+    ),
+    Mutant(
+        "tiers: host-network pods are chosen by namespace",
+        SELECTION,
+        "found = self.selectable\n",
+        "found = PodSet.of(e.index for e in self.endpoints)\n",
+    ),
+    Mutant(
+        "tiers: host-network pods are on no node",
+        SELECTION,
+        "if e.host_network and (every or e.node in names)",
+        "if e.host_network and e.node in names",
+    ),
+    Mutant(
+        "tiers: nodes are those that Node objects declare",
+        SELECTION,
+        "for one, name in known if every or name in names",
+        "for one, name in known if name in names",
+    ),
+    Mutant(
+        "tiers: only the first network counts",
+        DRAFTS,
+        "for network in peer.networks:",
+        "for network in peer.networks[:1]:",
+    ),
+    Mutant(
+        "tiers: a domain name stands for no address",
+        "engine/verdict.py",
+        "or (None if peers.names else False)",
+        "or False",
+    ),
+    Mutant(
+        "tiers: a domain name never stands for a host-network pod's address",
+        "engine/verdict.py",
+        "return found or None if peers.names and peer.host_network else found",
+        "return found",
+    ),
+    Mutant(
+        "tiers: a match that is not sure counts",
+        "engine/verdict.py",
+        "        if match:\n            return\n",
+        "        if match or match is None:\n            return\n",
     ),
 )
 
