@@ -70,7 +70,8 @@ def connections_per_second(where: NodeNamespace) -> float:
     def work() -> float:
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < ROUND_SECONDS:
-            client = socket.create_connection(target, timeout=1)
+            # A full accept queue costs a second (the first packet is sent again): slow, not a failure.
+            client = socket.create_connection(target, timeout=10)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             client.close()
             count += 1
@@ -140,7 +141,7 @@ def main() -> None:
                 print(measure(size, where, tracking), flush=True)
             count, elapsed = revocation(where)
             print(f"ending {count} connections: {elapsed:.0f} ms, {elapsed / max(count, 1) * 1000:.1f} us each")
-    except OSError as error:
+    except PermissionError as error:
         print(f"network namespaces cannot be made here ({error}): run as root or under `unshare -Urn`")
 
 
