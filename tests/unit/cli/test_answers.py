@@ -11,23 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.cli.main import main
 from tests.golden import assert_golden
+from tests.unit.cli.running import run
 
 ROOT = Path(__file__).parents[3]
 SCENE = "tests/unit/cli/scene.yaml"
 CORPUS = ROOT.parent / "shared" / "corpus"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command line."""
-    code = 0
-    try:
-        main(list(arguments))
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gatewright.cli.main import main
 from tests.golden import assert_golden
+from tests.unit.cli import running
 
 ROOT = Path(__file__).parents[3]
 CORPUS = ROOT.parent / "shared" / "corpus"
@@ -34,10 +34,7 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of `gatewright exposure`."""
-    with pytest.raises(SystemExit) as stop:
-        main(["exposure", *(str(one) for one in arguments)])
-    captured = capsys.readouterr()
-    return int(stop.value.code or 0), captured.out, captured.err
+    return running.run(capsys, "exposure", *arguments)
 
 
 ANSWERS: dict[str, tuple[str, ...]] = {

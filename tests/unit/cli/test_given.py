@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.cli.main import main
+from tests.unit.cli.running import run
 from tests.unit.sources.apiserver import ApiServer, kubeconfig, serving
 
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus" / "online-boutique"
@@ -19,17 +19,6 @@ DENY = (
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: NAMESPACE}\n"
     "spec: {podSelector: {matchLabels: {app: db}}}\n"
 )
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command line."""
-    try:
-        main([str(one) for one in arguments])
-    except SystemExit as stop:
-        captured = capsys.readouterr()
-        return int(stop.code or 0), captured.out, captured.err
-    captured = capsys.readouterr()
-    return 0, captured.out, captured.err
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import jsonschema
 import pytest
 import yaml
 
-from gatewright.cli.main import main
 from tests.golden import assert_golden
+from tests.unit.cli.running import run
 
 ROOT = Path(__file__).parents[3]
 CORPUS = ROOT.parent / "shared" / "corpus"
@@ -36,17 +36,6 @@ SCHEMAS = {
     name: json.loads((ROOT / "docs" / "schemas" / f"{name}-v1.schema.json").read_text())
     for name in ("connections", "difference", "explanation")
 }
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command line."""
-    code = 0
-    try:
-        main(list(arguments))
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture(autouse=True)
