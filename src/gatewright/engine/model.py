@@ -180,10 +180,5 @@ class DirectionRules(msgspec.Struct, frozen=True, eq=False):
     direction: Direction
     tiers: tuple[TierRules, ...] = ()
 
-    @property
-    def isolated(self) -> bool:
-        """Whether a NetworkPolicy isolates the class in this direction."""
-        return any(tier.tier is Tier.NETWORK_POLICY and tier.policies for tier in self.tiers)
-
     def __bool__(self) -> bool:
         return bool(self.tiers)

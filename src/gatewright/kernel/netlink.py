@@ -17,7 +17,6 @@ from gatewright.kernel.errors import NetlinkFailed, NotPermitted
 
 NETLINK_NETFILTER, NETLINK_ROUTE = 12, 0
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-NESTED = 0x8000
 _ERROR, _DONE = 2, 3
 _DUMP_INTERRUPTED = 0x10
 _HEADER = struct.Struct("=LHHLL")
@@ -84,11 +83,6 @@ def _check(body: bytes, interrupted: bool) -> None:
 def attribute(kind: int, payload: bytes) -> bytes:
     """One attribute, padded to four bytes."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
-
-
-def nested(kind: int, *parts: bytes) -> bytes:
-    """One attribute that holds others."""
-    return attribute(kind | NESTED, b"".join(parts))
 
 
 def attributes(data: bytes) -> dict[int, bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gatewright.objects.core import Pod, PodSpec
+from gatewright.objects.core import Pod
 from gatewright.objects.meta import Object, ObjectMeta
 from gatewright.objects.workloads import (
     CronJob,
@@ -63,11 +63,6 @@ def not_started(objects: Iterable[Object]) -> tuple[str, ...]:
         for item in objects
         if isinstance(item, CronJob)
     )
-
-
-def fingerprint(spec: PodSpec) -> str:
-    """What tells two pod specs apart: a pod whose fingerprint changes is replaced."""
-    return _hash(msgspec.json.encode(spec), 10)
 
 
 def _plans(item: Object) -> Iterator[PodPlan]:

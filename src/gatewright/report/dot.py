@@ -18,10 +18,7 @@ def _body(graph: Graph) -> Iterator[str]:
     yield "rankdir=LR;"
     yield 'node [shape=box, style=rounded, fontname="Helvetica"];'
     yield 'edge [fontname="Helvetica", fontsize=10];'
-    namespaces: dict[str, list[int]] = {}
-    for number, box in enumerate(graph.boxes):
-        namespaces.setdefault(box.namespace, []).append(number)
-    for cluster, (namespace, numbers) in enumerate(namespaces.items()):
+    for cluster, (namespace, numbers) in enumerate(graph.by_namespace().items()):
         nodes = [_node(number, graph.boxes[number]) for number in numbers]
         if namespace:
             yield f"subgraph cluster_{cluster} {{"

@@ -58,6 +58,13 @@ class Graph:
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
 
+    def by_namespace(self) -> dict[str, list[int]]:
+        """The numbers of the boxes in each namespace, in order; those outside stand under the empty name."""
+        namespaces: dict[str, list[int]] = {}
+        for number, box in enumerate(self.boxes):
+            namespaces.setdefault(box.namespace, []).append(number)
+        return namespaces
+
 
 @dataclass(frozen=True, slots=True)
 class _Edge:

@@ -17,10 +17,7 @@ def to_mermaid(graph: Graph) -> str:
 
 
 def _body(graph: Graph) -> Iterator[str]:
-    namespaces: dict[str, list[int]] = {}
-    for number, box in enumerate(graph.boxes):
-        namespaces.setdefault(box.namespace, []).append(number)
-    for cluster, (namespace, numbers) in enumerate(namespaces.items()):
+    for cluster, (namespace, numbers) in enumerate(graph.by_namespace().items()):
         nodes = [_node(number, graph.boxes[number]) for number in numbers]
         if namespace:
             yield f"subgraph s{cluster}[{_quoted([namespace])}]"
