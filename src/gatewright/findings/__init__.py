@@ -1,0 +1,1 @@
+"""What is wrong or doubtful about policies: the findings, the rules that make them, and the mending of some."""
