@@ -87,24 +87,52 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """A change of lines of one file: lines `first` to `last` (from 1, both included) become `lines`.
+class Replace:
+    """Write `new` where the scalar at `path` says `old`."""
 
-    `last` is `first - 1` where lines are only put in before `first`. Lines carry no line ends.
-    """
+    path: Path
+    old: str
+    new: str
 
-    file: str
-    first: int
-    last: int
-    lines: tuple[str, ...] = ()
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take the item at `path` out of its sequence, which keeps others."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Add a scalar to the sequence at `path`."""
+
+    path: Path
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Give the mapping at `path` a key it lacks, with a sequence of scalars; below the key `after` where that is."""
+
+    path: Path
+    key: str
+    items: tuple[str, ...]
+    after: str = ""
+
+
+Change = Replace | Remove | Append | Insert
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A mending that is certain: what it does, as an imperative, and the edits that do it."""
+    """A mending: what it does, as an imperative, and the change of the object's text that does it.
+
+    `safe` says that it changes nothing of what the policies allow, now or with other pods.
+    """
 
     what: str
-    edits: tuple[Edit, ...] = ()
+    change: Change
+    safe: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,16 +24,45 @@ from gatewright.objects.yaml import documents
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """A document that is no object of the product's: a kind it does not read, or a version no server serves any more.
+
+    Kept as it stands, since it may say something about the objects beside it: an operator makes pods of it.
+    """
+
+    api_version: str
+    kind: str
+    tree: dict[str, Any]
+    origin: Origin
+
+    @property
+    def namespace(self) -> str:
+        """metadata.namespace, or `default`."""
+        return self._metadata("namespace") or "default"
+
+    @property
+    def name(self) -> str:
+        """metadata.name; empty where it has none."""
+        return self._metadata("name")
+
+    def _metadata(self, field: str) -> str:
+        metadata = self.tree.get("metadata")
+        value = metadata.get(field) if isinstance(metadata, dict) else None
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
     """What was read: the objects, in order, the problems, and what is worth a warning.
 
-    `documents` counts everything that stood there, also kinds the product does not read.
+    `documents` counts everything that stood there; `others` are those that gave no object because of their kind.
     """
 
     objects: tuple[Object, ...] = ()
     problems: tuple[Problem, ...] = ()
     documents: int = 0
     warnings: tuple[Problem, ...] = ()
+    others: tuple[Other, ...] = ()
 
     def require(self) -> tuple[Object, ...]:
         """The objects. Raises InvalidInput with every problem when there is one."""
@@ -48,7 +77,8 @@ class Parsed:
         warnings = list(itertools.chain.from_iterable(part.warnings for part in every))
         objects = _latest(itertools.chain.from_iterable(part.objects for part in every), warnings)
         problems = tuple(itertools.chain.from_iterable(part.problems for part in every))
-        return cls(objects, problems, sum(part.documents for part in every), tuple(warnings))
+        others = tuple(itertools.chain.from_iterable(part.others for part in every))
+        return cls(objects, problems, sum(part.documents for part in every), tuple(warnings), others)
 
 
 def parse(text: str | bytes, file: str) -> Parsed:
@@ -62,13 +92,14 @@ def parse(text: str | bytes, file: str) -> Parsed:
             return Parsed(problems=(Problem(f"{file}:{line}", "not YAML: the text is not UTF-8"),))
     objects: list[Object] = []
     problems: list[Problem] = []
+    others: list[Other] = []
     count = 0
     for document in documents(text, file):
         count += 1
         problems += [_named(problem, document.tree) for problem in document.problems]
         if document.tree is not None and not document.problems:
-            objects += _items(document.tree, Origin(file, document.line, document.index), problems)
-    return Parsed(tuple(objects), tuple(problems), count)
+            objects += _items(document.tree, Origin(file, document.line, document.index), problems, others)
+    return Parsed(tuple(objects), tuple(problems), count, others=tuple(others))
 
 
 def _named(problem: Problem, tree: Any) -> Problem:
@@ -80,13 +111,13 @@ def _named(problem: Problem, tree: Any) -> Problem:
 def decode(tree: dict[str, Any], origin: Origin | None = None) -> Object | None:
     """One object from its JSON; None for a kind the product does not read. Raises InvalidInput with every problem."""
     problems: list[Problem] = []
-    found = list(_items(tree, origin or Origin("", 0), problems))
+    found = list(_items(tree, origin or Origin("", 0), problems, []))
     if problems:
         raise InvalidInput(problems)
     return found[0] if found else None
 
 
-def _items(tree: Any, origin: Origin, problems: list[Problem]) -> Iterator[Object]:
+def _items(tree: Any, origin: Origin, problems: list[Problem], others: list[Other]) -> Iterator[Object]:
     """The objects of one document: itself, or the items of a List."""
     if not isinstance(tree, dict):
         problems.append(Problem(str(origin), "not a Kubernetes object: expected a mapping with apiVersion and kind"))
@@ -101,9 +132,9 @@ def _items(tree: Any, origin: Origin, problems: list[Problem]) -> Iterator[Objec
     if kind.endswith("List") and isinstance(tree.get("items"), list):
         for i, item in enumerate(tree["items"]):
             line = line_of(tree, ("items", i)) or origin.line
-            yield from _items(_item_of(tree, item), Origin(origin.file, line, origin.document), problems)
+            yield from _items(_item_of(tree, item), Origin(origin.file, line, origin.document), problems, others)
         return
-    item = _object(tree, kind, origin, problems)
+    item = _object(tree, kind, origin, problems, others)
     if item is not None:
         yield item
 
@@ -116,10 +147,13 @@ def _item_of(tree: dict[str, Any], item: Any) -> Any:
     return item
 
 
-def _object(tree: dict[str, Any], kind_name: str, origin: Origin, problems: list[Problem]) -> Object | None:
+def _object(
+    tree: dict[str, Any], kind_name: str, origin: Origin, problems: list[Problem], others: list[Other]
+) -> Object | None:
     group, version = group_version(tree["apiVersion"])
     kind = KINDS.get((FORMER_GROUPS.get((group, kind_name), group), kind_name))
     if kind is None:
+        others.append(Other(tree["apiVersion"], kind_name, tree, origin))
         return None
     label = _label(tree, kind_name)
     if kind.version and (group, version) != (_group_of(kind_name), kind.version):
@@ -130,6 +164,7 @@ def _object(tree: dict[str, Any], kind_name: str, origin: Origin, problems: list
             f" ({served})",
         )
         problems.append(at)
+        others.append(Other(tree["apiVersion"], kind_name, tree, origin))
         return None
     item, faults = None, _strict_faults(tree, kind) if kind.strict else []
     if not faults or kind.spec_schema is None:
