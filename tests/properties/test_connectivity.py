@@ -11,8 +11,9 @@ import ipaddress
 from hypothesis import given
 
 from gatewright.engine.addresses import AddressSet
-from gatewright.engine.connectivity import Access, connections, families_in_use
+from gatewright.engine.connectivity import connections, families_in_use
 from gatewright.engine.model import Endpoint
+from gatewright.engine.parts import Access
 from gatewright.engine.ports import NO_TRAFFIC, Protocol
 from gatewright.engine.verdict import DomainName, Outcome, Party, Reason, verdict
 from tests.strategies import Cluster, clusters, telling_ports

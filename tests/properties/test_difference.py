@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 
 from gatewright.engine.addresses import FAMILIES, AddressSet
-from gatewright.engine.connectivity import Access, connections
+from gatewright.engine.connectivity import connections
 from gatewright.engine.difference import NOTHING, Change, difference
+from gatewright.engine.parts import Access
 from gatewright.engine.view import End, Group, Row, View, by_pod
 from tests.strategies import Cluster, clusters
 from tests.subjects import Engine

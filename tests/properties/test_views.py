@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from gatewright.engine.connectivity import Access, connections
+from gatewright.engine.connectivity import connections
+from gatewright.engine.parts import Access
 from gatewright.engine.view import End, Group, Row, View, by_pod, by_workload, telling_labels
 from tests.strategies import Cluster, clusters
 from tests.subjects import Engine

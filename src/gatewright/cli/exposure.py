@@ -54,7 +54,7 @@ def command(
     for one in found.found:
         kind, place, name = owner(compiled.snapshot, one.endpoint)
         if within in ("", place):
-            lines.append(report.Line(f"{place}/{name}[{kind}]", one, compiled.endpoints))
+            lines.append(report.Line(f"{place}/{name}[{kind}]", one, compiled.at))
     lines.sort(key=lambda line: (line.workload, line.exposure.way.protocol, line.exposure.port))
     if output == "text":
         click.echo(report.to_text(lines, nowhere), nl=False)

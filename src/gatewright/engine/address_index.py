@@ -6,36 +6,46 @@ Endpoints whose address is not known yet are answered by where it may lie: surel
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
+from copy import copy
+from typing import NamedTuple
 
 from gatewright.engine.addresses import ALL_ADDRESSES, AddressSet
 from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
-from gatewright.engine.ports import Ranges, intersect
+from gatewright.engine.ports import Ranges, contains, intersect
+from gatewright.engine.roster import Move
+from gatewright.engine.snapshot import Snapshot
+
+
+def possible_addresses(snapshot: Snapshot, host_network: bool) -> AddressSet:
+    """Where an address that is not known yet may lie: a pod's own in the pod range, and it is never a node's."""
+    if host_network:
+        return ALL_ADDRESSES
+    nodes = AddressSet.union(AddressSet.of_address(one) for one in snapshot.nodes_by_address)
+    return (snapshot.pod_range or ALL_ADDRESSES) - nodes
 
 
 class AddressIndex:
-    """The endpoints of a snapshot by address, in one family. `pod_range` is empty where it is not known."""
+    """The endpoints of a snapshot by address, in one family. A value: `step` gives that of another snapshot."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], pod_range: AddressSet, family: int) -> None:
+    def __init__(self, snapshot: Snapshot, family: int) -> None:
         self.family = family
+        self._snapshot = snapshot
         placed: list[tuple[int, int]] = []
-        without_pods: list[int] = []
-        without_hosts: list[int] = []
-        for endpoint in endpoints:
+        waiting: dict[bool, list[int]] = {False: [], True: []}
+        for endpoint in snapshot.roster:
             if not endpoint.addresses:
-                (without_hosts if endpoint.host_network else without_pods).append(endpoint.index)
-            elif (address := endpoint.address(family)) is not None:
-                placed.append((int(address), endpoint.index))
+                waiting[endpoint.host_network].append(endpoint.index)
+            else:
+                index = endpoint.index
+                placed += [(int(address), index) for address in endpoint.addresses if address.version == family]
         placed.sort()
         self._numbers = [number for number, _ in placed]
         self._positions = [position for _, position in placed]
-        everywhere = ALL_ADDRESSES.ranges(family)
-        self._unplaced = (
-            (PodSet.of(without_pods), pod_range.ranges(family) if pod_range else everywhere),
-            (PodSet.of(without_hosts), everywhere),
-        )
-        self.present = PodSet.of(self._positions) | self._unplaced[0][0] | self._unplaced[1][0]
+        self._waiting = {host: PodSet.of(positions) for host, positions in waiting.items()}
+        self._possible: dict[bool, Ranges] = {}
+        self.present = PodSet.of(self._positions) | self._waiting[False] | self._waiting[True]
         self._answers: dict[Ranges, tuple[PodSet, PodSet]] = {}
 
     def within(self, ranges: Ranges) -> tuple[PodSet, PodSet]:
@@ -49,10 +59,76 @@ class AddressIndex:
         for first, last in ranges:
             found += self._positions[bisect_left(self._numbers, first) : bisect_right(self._numbers, last)]
         sure, unsure = PodSet.of(found), NO_PODS
-        for endpoints, possible in self._unplaced:
-            if endpoints and (shared := intersect(ranges, possible)):
-                if shared == possible:
-                    sure |= endpoints
-                else:
-                    unsure |= endpoints
+        for host, waiting in self._waiting.items():
+            if waiting:
+                match = self._may_lie(host, ranges)
+                sure, unsure = sure | waiting if match else sure, unsure | waiting if match is None else unsure
         return sure, unsure
+
+    def _may_lie(self, host: bool, ranges: Ranges) -> bool | None:
+        """Whether an address that is not known yet will lie in the ranges; None where it may."""
+        if host not in self._possible:
+            self._possible[host] = possible_addresses(self._snapshot, host).ranges(self.family)
+        shared = intersect(ranges, self._possible[host])
+        return False if not shared else True if shared == self._possible[host] else None
+
+    def step(self, moves: Iterable[Move], after: Snapshot) -> tuple[AddressIndex, set[Ranges]]:
+        """The index of another snapshot, and the ranges asked so far whose answers are no longer the same."""
+        if self._possible and self._snapshot.nodes_by_address is not after.nodes_by_address:
+            following = AddressIndex(after, self.family)
+            return following, {ranges for ranges, old in self._answers.items() if following.within(ranges) != old}
+        following = copy(self)
+        following._snapshot = after
+        places = [(move.position, self._place(move.before), self._place(move.after)) for move in moves]
+        places = [place for place in places if place[1] != place[2]]
+        if not places:
+            return following, set()
+        following._numbers, following._positions = list(self._numbers), list(self._positions)
+        following._answers, following._waiting = dict(self._answers), dict(self._waiting)
+        changed = set()
+        for position, old, new in places:
+            following._put(position, old, new)
+            for ranges, (sure, unsure) in following._answers.items():
+                was, now = self._lies_in(ranges, old), self._lies_in(ranges, new)
+                if was is not now:
+                    answer = (sure.put(position, now is True), unsure.put(position, now is None))
+                    following._answers[ranges] = answer
+                    changed.add(ranges)
+        return following, changed
+
+    def _place(self, one: Endpoint | None) -> _Place:
+        if one is None:
+            return None
+        if not one.addresses:
+            return _Waiting(one.host_network)
+        address = one.address(self.family)
+        return None if address is None else int(address)
+
+    def _lies_in(self, ranges: Ranges, place: _Place) -> bool | None:
+        if isinstance(place, int):
+            return contains(ranges, place)
+        return False if place is None else self._may_lie(place.host_network, ranges)
+
+    def _put(self, position: int, old: _Place, new: _Place) -> None:
+        for place, there in ((old, False), (new, True)):
+            if isinstance(place, _Waiting):
+                host = place.host_network
+                self._waiting[host] = self._waiting[host].put(position, there)
+            elif place is not None and there:
+                at = bisect_left(self._numbers, place)
+                self._numbers.insert(at, place)
+                self._positions.insert(at, position)
+            elif place is not None:
+                at = self._positions.index(position, bisect_left(self._numbers, place))
+                del self._numbers[at], self._positions[at]
+        self.present = self.present.put(position, new is not None)
+
+
+class _Waiting(NamedTuple):
+    """Somebody whose address is not known yet."""
+
+    host_network: bool
+
+
+_Place = int | _Waiting | None
+"""Where an endpoint stands in a family: at the number of its address, somewhere, or nowhere."""

@@ -1,47 +1,78 @@
 """Policies to rules: every endpoint gets the rules in force for it, in order of evaluation.
 
 Pods that the same policies select, and on which the named ports of those policies mean the same numbers, form a class
-and share one `DirectionRules` a direction. Everything asked of the engine is answered class by class.
+and share one `DirectionRules` a direction. Everything asked of the engine is answered class by class. `apply` goes on
+from what is compiled: policies that a change does not touch are not drafted again, and classes whose rules stay keep
+theirs, the very same object. A first compilation is that, too: everything added to an empty cluster.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from functools import cached_property
+from itertools import groupby
+
+import msgspec
 
 from gatewright.engine.addresses import IPAddress
-from gatewright.engine.drafts import Draft, DraftPolicy, draft_cluster_policy, draft_network_policy
-from gatewright.engine.model import Direction, DirectionRules, Endpoint, Peers, Rule, Tier, TierRules
-from gatewright.engine.podset import PodSet
-from gatewright.engine.ports import PortSet, Ranges
-from gatewright.engine.selection import PortName, Selection
-from gatewright.engine.snapshot import Snapshot
+from gatewright.engine.drafts import DraftPolicy, Drafts, Place, draft
+from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule, TierRules
+from gatewright.engine.partition import Partition, Policies
+from gatewright.engine.podset import NO_PODS, PodSet
+from gatewright.engine.ports import NO_TRAFFIC, PortSet
+from gatewright.engine.selection import PortName, Question, Selection
+from gatewright.engine.snapshot import Changes, Policy, Snapshot, Step
+from gatewright.objects.meta import Key
+
+Meaning = tuple[PortSet, ...]
+"""What port names mean on some pods, in the order of the names."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Rules:
-    """The rules of one direction: of each endpoint by its index, and the endpoints of each class."""
+class Class(msgspec.Struct, frozen=True):
+    """Pods that the same policies select, and on which port names have one meaning."""
 
-    of: list[DirectionRules]
-    classes: dict[DirectionRules, PodSet]
+    members: PodSet
+    meaning: Meaning
+    rules: DirectionRules
 
 
-@dataclass(frozen=True, eq=False)
 class Compiled:
-    """Every endpoint and the rules in force for it. `endpoints[i].index == i`."""
+    """Every endpoint and the rules in force for it. A value: `apply` gives another one and leaves this as it is."""
 
-    snapshot: Snapshot
-    endpoints: tuple[Endpoint, ...]
-    _rules: dict[Direction, _Rules] = field(repr=False)
+    def __init__(self, snapshot: Snapshot) -> None:
+        """What `compile_snapshot` makes."""
+        self.snapshot = snapshot
+        self._selection = Selection(snapshot)
+        self._drafts: dict[Key, Drafts] = {}
+        self._asking: dict[Question, set[Key]] = {}
+        self._rules = {direction: _Rules(direction) for direction in Direction}
+        policies: list[Policy] = [*snapshot.policies, *snapshot.cluster_policies]
+        everyone = PodSet.of([one.index for one in snapshot.roster])
+        self._redraft({policy.key: policy for policy in policies}, everyone)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Every endpoint, in order of namespace, name and kind."""
+        return self.snapshot.roster.in_order
+
+    def at(self, position: int) -> Endpoint:
+        """The endpoint at a position of a `PodSet`: `at(one.index)` is `one`."""
+        return self.snapshot.roster.at(position)
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
         """The rules of one endpoint in one direction; pods of one class share one instance."""
-        return self._rules[direction].of[index]
+        return self._rules[direction].of(index)
 
-    def classes(self, direction: Direction) -> dict[DirectionRules, PodSet]:
+    def classes(self, direction: Direction) -> Mapping[DirectionRules, PodSet]:
         """The endpoints of each class, host-network endpoints among the unrestricted."""
         return self._rules[direction].classes
+
+    @property
+    def hosts(self) -> PodSet:
+        """The host-network endpoints."""
+        return self._selection.hosts
 
     @cached_property
     def by_address(self) -> dict[IPAddress, Endpoint]:
@@ -53,102 +84,206 @@ class Compiled:
             for address in endpoint.addresses
         }
 
+    def apply(self, changes: Changes) -> Update:
+        """The rules after a change of objects, worked out from these."""
+        step = self.snapshot.step(changes)
+        following = copy(self)
+        vars(following).pop("by_address", None)
+        following.snapshot = step.snapshot
+        following._selection, changed = self._selection.step(step)
+        following._drafts, following._asking = dict(self._drafts), dict(self._asking)
+        following._rules = {direction: rules.copy() for direction, rules in self._rules.items()}
+        stale: dict[Key, Policy | None] = {}
+        for key in {key for question in changed for key in self._asking.get(question, ())}:
+            policy = step.snapshot.objects.get(key)
+            stale[key] = policy if isinstance(policy, Policy) else None
+        came = PodSet.of([move.position for move in step.moves if move.before is None])
+        left = PodSet.of([move.position for move in step.moves if move.after is None])
+        other_ports = PodSet.of(
+            [one.position for one in step.moves if one.before and one.after and not _same_names(one.before, one.after)]
+        )
+        following._redraft(stale | dict(step.policies), came, left, other_ports)
+        return Update(following, step)
+
+    def _redraft(
+        self,
+        policies: Mapping[Key, Policy | None],
+        came: PodSet,
+        left: PodSet = NO_PODS,
+        other_ports: PodSet = NO_PODS,
+    ) -> None:
+        """Draft these policies (None: gone), and let the rules follow."""
+        before = {key: self._drafts.pop(key) for key in policies if key in self._drafts}
+        after = {key: draft(self._selection, policy) for key, policy in policies.items() if policy is not None}
+        self._drafts |= after
+        self._listen(before, after)
+        for direction, rules in self._rules.items():
+            old = {one.place: one for drafts in before.values() if (one := drafts.of(direction))}
+            new = {one.place: one for drafts in after.values() if (one := drafts.of(direction))}
+            rules.partition.add(came, self.snapshot.roster.capacity)
+            rules.follow(old, new, self._selection, left, other_ports)
+
+    def _listen(self, before: Mapping[Key, Drafts], after: Mapping[Key, Drafts]) -> None:
+        """Keep who asks what, and let answers go that nobody asks for any more."""
+        asking: dict[Question, set[Key]] = {}
+        for drafts in (*before.values(), *after.values()):
+            for question in drafts.questions:
+                if question not in asking:
+                    asking[question] = set(self._asking.get(question, ()))
+        for key, drafts in before.items():
+            for question in drafts.questions:
+                asking[question].discard(key)
+        for key, drafts in after.items():
+            for question in drafts.questions:
+                asking[question].add(key)
+        self._asking |= asking
+        forgotten = [question for question, keys in asking.items() if not keys]
+        for question in forgotten:
+            del self._asking[question]
+        self._selection.forget(forgotten)
+
+
+class Update(msgspec.Struct, frozen=True):
+    """What follows from a change: the rules now, and what in the snapshot led to them."""
+
+    compiled: Compiled
+    step: Step
+
 
 def compile_snapshot(snapshot: Snapshot) -> Compiled:
     """The rules that the snapshot's policies put on its endpoints."""
-    selection = Selection(snapshot)
-    rules = {direction: _all_rules(snapshot, selection, direction) for direction in Direction}
-    return Compiled(snapshot, snapshot.endpoints, rules)
+    return Compiled(snapshot)
 
 
-def _all_rules(snapshot: Snapshot, selection: Selection, direction: Direction) -> _Rules:
-    """The rules of every endpoint in one direction."""
-    endpoints, policies = snapshot.endpoints, _drafted(snapshot, selection, direction)
-    unrestricted = DirectionRules(direction)
-    found = [unrestricted] * len(endpoints)
-    classes: dict[DirectionRules, PodSet] = {}
-    for group, members in _selected_alike(policies).items():
-        chosen = [policies[number] for number in sorted(group)]
-        names = sorted(set().union(*(policy.names for policy in chosen))) if direction is Direction.INGRESS else []
-        for alike in _serving_alike(members, names, endpoints):
-            rules = DirectionRules(direction, _tiers(chosen, selection, endpoints[alike[0]], direction))
-            classes[rules] = PodSet.of(alike)
-            for index in alike:
-                found[index] = rules
-    if rest := [index for index, rules in enumerate(found) if rules is unrestricted]:
-        classes[unrestricted] = PodSet.of(rest)
-    return _Rules(found, classes)
+def _same_names(one: Endpoint, other: Endpoint) -> bool:
+    return one.named_ports == other.named_ports
 
 
-def _drafted(snapshot: Snapshot, selection: Selection, direction: Direction) -> list[DraftPolicy]:
-    """Every policy that says something in this direction, in order of evaluation."""
-    drafted = [draft_network_policy(selection, policy, direction) for policy in snapshot.policies]
-    drafted += [draft_cluster_policy(selection, policy, direction) for policy in snapshot.cluster_policies]
-    return sorted((one for one in drafted if one is not None), key=lambda one: (one.tier, one.rank))
+class _Rules:
+    """The rules of one direction: which policies select whom, and what they say to them, class by class."""
 
+    def __init__(self, direction: Direction) -> None:
+        self.direction = direction
+        self.partition = Partition()
+        self.classes: dict[DirectionRules, PodSet] = {}
+        self._drafts: dict[Place, DraftPolicy] = {}
+        self._cells: dict[int, tuple[Policies, tuple[Class, ...]]] = {}
 
-def _selected_alike(policies: list[DraftPolicy]) -> dict[tuple[int, ...], list[int]]:
-    """The endpoints that some policy selects, by the numbers of all that do. Equal subjects are walked once."""
-    subjects: dict[PodSet, list[int]] = {}
-    for number, policy in enumerate(policies):
-        subjects.setdefault(policy.subject, []).append(number)
-    selecting: dict[int, list[int]] = defaultdict(list)
-    for subject, numbers in subjects.items():
-        for index in subject:
-            selecting[index] += numbers
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, numbers in selecting.items():
-        groups[tuple(numbers)].append(index)
-    return groups
+    def copy(self) -> _Rules:
+        """Rules of their own."""
+        other = _Rules(self.direction)
+        other.partition = self.partition.copy()
+        other.classes, other._drafts, other._cells = dict(self.classes), dict(self._drafts), dict(self._cells)
+        return other
 
+    def of(self, position: int) -> DirectionRules:
+        """What is in force at a position."""
+        classes = self._cells[self.partition.cell_of(position)][1]
+        if len(classes) == 1:
+            return classes[0].rules
+        return next(one.rules for one in classes if position in one.members)
 
-def _serving_alike(members: list[int], names: list[PortName], endpoints: tuple[Endpoint, ...]) -> list[list[int]]:
-    """The members on which each of the port names means the same numbers, together."""
-    if not names:
-        return [members]
-    groups: dict[tuple[Ranges, ...], list[int]] = defaultdict(list)
-    for index in members:
-        named_ports = endpoints[index].named_ports
-        groups[tuple(named_ports.get(name, ()) for name in names)].append(index)
-    return list(groups.values())
-
-
-def _tiers(
-    policies: list[DraftPolicy], selection: Selection, endpoint: Endpoint, direction: Direction
-) -> tuple[TierRules, ...]:
-    """The rules of a class, tier by tier; `endpoint` is one of its members."""
-    tiers = []
-    for tier in Tier:
-        chosen = [policy for policy in policies if policy.tier is tier]
-        rules: list[Rule] = []
-        for draft in (draft for policy in chosen for draft in policy.drafts):
-            if direction is Direction.INGRESS:
-                rules += _resolved_on(draft, endpoint)
+    def follow(
+        self,
+        old: Mapping[Place, DraftPolicy],
+        new: Mapping[Place, DraftPolicy],
+        selection: Selection,
+        left: PodSet,
+        other_ports: PodSet,
+    ) -> None:
+        """Policies say something new; positions were left, and some endpoints have other named ports than before."""
+        gained: dict[PodSet, list[Place]] = defaultdict(list)
+        lost: dict[PodSet, list[Place]] = defaultdict(list)
+        rewritten: set[Place] = set()
+        for place in old.keys() | new.keys():
+            before, after = old.get(place), new.get(place)
+            was, now = before.subject if before else NO_PODS, after.subject if after else NO_PODS
+            gained[now - was].append(place)
+            lost[was - now].append(place)
+            if before and after and before.words != after.words:
+                rewritten.add(place)
+            if after:
+                self._drafts[place] = after
             else:
-                rules += _resolved_by_destination(draft, selection)
-        if chosen:
-            tiers.append(TierRules(tier, tuple(rules), tuple(policy.origin for policy in chosen)))
+                del self._drafts[place]
+        for region, places in gained.items():
+            self.partition.shift(region, added=tuple(sorted(places)))
+        for region, places in lost.items():
+            self.partition.shift(region, removed=tuple(places))
+        self.partition.remove(left)
+        touched = self.partition.touched
+        for place in rewritten:
+            near = self.partition.near(new[place].subject)
+            touched |= {cell for cell in near if place in self.partition.policies(cell)}
+        touched |= {self.partition.cell_of(position) for position in other_ports}
+        self._renew(touched, rewritten, selection)
+        self.partition.touched = set()
+
+    def _renew(self, touched: Iterable[int], rewritten: set[Place], selection: Selection) -> None:
+        """Make the classes of these cells again. Rules stay the same object where nothing in them is rewritten."""
+        known: dict[Policies, tuple[Class, ...]] = {}
+        for cell in touched:
+            if cell in self._cells:
+                policies, classes = self._cells.pop(cell)
+                known[policies] = classes
+                for one in classes:
+                    del self.classes[one.rules]
+        for cell in touched:
+            if members := self.partition.members(cell):
+                policies = self.partition.policies(cell)
+                old = known.get(policies, ()) if rewritten.isdisjoint(policies) else ()
+                kept = {one.meaning: one for one in old}
+                classes = tuple(self._classes(policies, members, kept, selection))
+                self._cells[cell] = (policies, classes)
+                for one in classes:
+                    self.classes[one.rules] = one.members
+
+    def _classes(
+        self, policies: Policies, members: PodSet, kept: Mapping[Meaning, Class], selection: Selection
+    ) -> Iterator[Class]:
+        """The members of a cell by what the port names in its rules mean on them."""
+        chosen = [self._drafts[place] for place in policies]
+        names = sorted({name for one in chosen for name in one.names})
+        parts: list[tuple[Meaning, PodSet]] = [((), members)]
+        for name in names:
+            parts = [each for part in parts for each in _told_apart(*part, selection.carriers(name))]
+        for meaning, pods in parts:
+            if meaning in kept:
+                yield Class(pods, meaning, kept[meaning].rules)
+            else:
+                tiers = _tiers(chosen, dict(zip(names, meaning, strict=True)))
+                yield Class(pods, meaning, DirectionRules(self.direction, tiers))
+
+
+def _told_apart(meaning: Meaning, pods: PodSet, carriers: Mapping[PortSet, PodSet]) -> Iterator[tuple[Meaning, PodSet]]:
+    """Pods by what one more port name means on them."""
+    for ports, carrying in carriers.items():
+        if inside := pods & carrying:
+            yield (*meaning, ports), inside
+            pods -= inside
+    if pods:
+        yield (*meaning, NO_TRAFFIC), pods
+
+
+def _tiers(policies: Iterable[DraftPolicy], meaning: Mapping[PortName, PortSet]) -> tuple[TierRules, ...]:
+    """The rules of a class, tier by tier."""
+    tiers = []
+    for tier, group in groupby(policies, key=lambda one: one.tier):
+        chosen = list(group)
+        rules = [rule for one in chosen for rule in _rules(one, meaning)]
+        tiers.append(TierRules(tier, tuple(rules), tuple([one.origin for one in chosen])))
     return tuple(tiers)
 
 
-def _resolved_on(draft: Draft, endpoint: Endpoint) -> list[Rule]:
-    """Ingress: the destination is the selected pod, so its own named ports count."""
-    ports = draft.ports
-    for name in draft.names:
-        if ranges := endpoint.named_ports.get(name):
-            ports |= PortSet.of(name[1], *ranges)
-    return [Rule(draft.peers, ports, draft.action, draft.origin)] if ports else []
-
-
-def _resolved_by_destination(draft: Draft, selection: Selection) -> list[Rule]:
-    """Egress: a named port has, on each destination pod, the numbers that pod gives it.
-
-    An address outside, or one that only an ipBlock names, carries no names: a named port opens nothing there.
-    """
-    rules = [Rule(draft.peers, draft.ports, draft.action, draft.origin)] if draft.ports else []
-    reachable = selection.selectable if draft.peers.everyone else draft.peers.pods
-    for name in draft.names:
-        for ports, carriers in selection.carriers(name).items():
-            if pods := reachable & carriers:
-                rules.append(Rule(Peers(pods=pods), ports, draft.action, draft.origin))
+def _rules(policy: DraftPolicy, meaning: Mapping[PortName, PortSet]) -> Iterable[Rule]:
+    """The rules of a policy where its port names mean this: on the way in, the selected pod's own ports count."""
+    if policy.rules is not None:
+        return policy.rules
+    rules = []
+    for one in policy.drafts:
+        ports = one.ports
+        for name in one.names:
+            ports |= meaning[name]
+        if ports:
+            rules.append(Rule(one.peers, ports, one.action, one.origin))
     return rules

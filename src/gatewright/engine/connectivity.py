@@ -2,43 +2,28 @@
 
 For each class of pods the peers are partitioned by what the class's rules say to them; a connection is where the
 partition of a source class and that of a destination class meet. The result is rectangles (sources x destinations on
-ports): their number grows with the number of classes, not of pods. Only `connections` expands them to pairs.
+ports): their number grows with the number of classes, not of pods. Only `connections` expands them to pairs. After a
+change only the rectangles of classes that it touches are worked out again.
 
-What hangs on addresses that are not known yet is kept apart: `ports` are surely allowed, `possible` are those that
-some addresses would allow.
+What hangs on addresses that are not known yet is kept apart: see `Access`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from copy import copy
+from functools import cached_property
 
 import msgspec
 
 from gatewright.engine.address_index import AddressIndex
-from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, AddressSet
-from gatewright.engine.compile import Compiled
-from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Rule, Tier, join_rules
+from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, NO_ADDRESSES, AddressSet
+from gatewright.engine.compile import Compiled, Update
+from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule
+from gatewright.engine.parts import EVERYTHING, Access, parts
 from gatewright.engine.podset import NO_PODS, PodSet
-from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet
+from gatewright.engine.ports import Ranges
 from gatewright.engine.verdict import DomainName, expected_families, matches_peer
-
-
-class Access(msgspec.Struct, frozen=True):
-    """What may pass: `ports` surely, `possible` (never less) if unknown addresses turn out so."""
-
-    ports: PortSet
-    possible: PortSet
-
-    def __and__(self, that: Access) -> Access:
-        return Access(self.ports & that.ports, self.possible & that.possible)
-
-    def __bool__(self) -> bool:
-        return bool(self.possible)
-
-
-EVERYTHING = Access(ALL_TRAFFIC, ALL_TRAFFIC)
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -54,11 +39,15 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 class Rectangle(msgspec.Struct, frozen=True):
-    """Every pod of `sources` may connect to every pod of `destinations` (but not to itself)."""
+    """Every pod of `sources` may connect to every pod of `destinations` (but not to itself).
+
+    `elsewhere` leaves out pairs that stand on one node: a pod's own node has a rectangle of its own.
+    """
 
     sources: PodSet
     destinations: PodSet
     access: Access
+    elsewhere: bool = False
 
 
 class Outside(msgspec.Struct, frozen=True):
@@ -78,52 +67,243 @@ class Named(msgspec.Struct, frozen=True):
     access: Access
 
 
-@dataclass(frozen=True)
-class Connectivity:
-    """Everything that is allowed in one address family."""
-
-    compiled: Compiled
-    family: int
-    rectangles: tuple[Rectangle, ...]
-    outside: tuple[Outside, ...]
-    named: tuple[Named, ...]
-
-
 def families_in_use(compiled: Compiled) -> tuple[int, ...]:
     """The address families of the cluster: those of known addresses, of the pod range, else IPv4."""
     known = {address.version for endpoint in compiled.endpoints for address in endpoint.addresses}
     return tuple(sorted(known | (set() if known else set(expected_families(compiled)))))
 
 
+class _Side(msgspec.Struct, frozen=True):
+    """A class in one direction, in one family: who it is, and what may be done with whom.
+
+    `everyone` is the class, `members` those of it that can have an address of the family. `peers`, `addresses` and
+    `names` say what may pass to or from whom; `reach` is all of `peers`. `blocks` are the address ranges that `peers`
+    hangs on.
+    """
+
+    everyone: PodSet
+    members: PodSet
+    peers: dict[Access, PodSet]
+    reach: PodSet
+    addresses: dict[Access, AddressSet]
+    names: dict[DomainName, Access]
+    blocks: frozenset[Ranges]
+
+    def with_members(self, everyone: PodSet, present: PodSet) -> _Side:
+        """The same rules for other pods."""
+        return msgspec.structs.replace(self, everyone=everyone, members=everyone & present)
+
+
+Sides = dict[DirectionRules, _Side]
+Crossing = tuple[DirectionRules, DirectionRules]
+
+
+class Connectivity:
+    """Everything that is allowed in one address family. A value: `after` gives that of another state."""
+
+    def __init__(self, compiled: Compiled, family: int) -> None:
+        """What `connectivity` makes."""
+        self.compiled = compiled
+        self.family = family
+        capacity = compiled.snapshot.roster.capacity
+        self._everywhere = PodSet.first(capacity + capacity // 4 + 64)  # room for newcomers: it means everyone
+        self._index = AddressIndex(compiled.snapshot, family)
+        self._sides: dict[Direction, Sides] = {}
+        for direction in Direction:
+            classes = compiled.classes(direction)
+            self._sides[direction] = {rules: self._side(rules, everyone) for rules, everyone in classes.items()}
+        self._crossings: dict[Crossing, tuple[Rectangle, ...]] = {}
+        for sender in self._sides[Direction.EGRESS]:
+            for receiver in self._near(sender, Direction.INGRESS):
+                self._cross(sender, receiver)
+
+    @cached_property
+    def rectangles(self) -> tuple[Rectangle, ...]:
+        """Between pods. No pair of pods is in two rectangles with the same port."""
+        return (*self._own_nodes(), *(one for every in self._crossings.values() for one in every))
+
+    @cached_property
+    def outside(self) -> tuple[Outside, ...]:
+        """Between pods and addresses."""
+        return tuple(
+            Outside(direction, side.members, addresses, access)
+            for direction, sides in self._sides.items()
+            for side in sides.values()
+            if side.members
+            for access, addresses in side.addresses.items()
+        )
+
+    @cached_property
+    def named(self) -> tuple[Named, ...]:
+        """Between pods and domain names."""
+        sides = self._sides[Direction.EGRESS].values()
+        return tuple(Named(one.members, *item) for one in sides if one.members for item in one.names.items())
+
+    def admitted(self, rules: DirectionRules) -> dict[Access, PodSet]:
+        """Who may connect to a class of pods, their own node apart, by what they may do."""
+        present = self._index.present
+        return {access: peers & present for access, peers in self._sides[Direction.INGRESS][rules].peers.items()}
+
+    def after(self, update: Update) -> Connectivity:
+        """What is allowed after a change, worked out from this."""
+        roster = update.compiled.snapshot.roster
+        if roster.capacity > len(self._everywhere):
+            return Connectivity(update.compiled, self.family)
+        following = copy(self)
+        for memo in ("rectangles", "outside", "named"):
+            vars(following).pop(memo, None)
+        following.compiled = update.compiled
+        following._index, ranges = self._index.step(update.step.moves, update.compiled.snapshot)
+        following._sides, following._crossings = {}, dict(self._crossings)
+        arrived = (following._index.present ^ self._index.present) | (self.compiled.hosts ^ following.compiled.hosts)
+        fresh, moved = {}, {}
+        for direction in Direction:
+            fresh[direction], moved[direction] = following._renew(self, direction, ranges, arrived)
+        for crossing in self._touching(fresh):
+            following._crossings.pop(crossing, None)
+        for crossing in following._touching(fresh) | following._where_moved(moved):
+            following._cross(*crossing)
+        return following
+
+    def _touching(self, classes: dict[Direction, set[DirectionRules]]) -> set[Crossing]:
+        """Where these classes may meet others, those of them that there are in this state."""
+        senders = classes[Direction.EGRESS] & self._sides[Direction.EGRESS].keys()
+        receivers = classes[Direction.INGRESS] & self._sides[Direction.INGRESS].keys()
+        found = {(rules, other) for rules in senders for other in self._near(rules, Direction.INGRESS)}
+        return found | {(other, rules) for rules in receivers for other in self._near(rules, Direction.EGRESS)}
+
+    def _where_moved(self, moved: dict[Direction, dict[DirectionRules, PodSet]]) -> set[Crossing]:
+        """Where members that came to a class, or left it, are among the peers of another."""
+        senders, receivers = self._sides[Direction.EGRESS], self._sides[Direction.INGRESS]
+        found: set[Crossing] = set()
+        for rules, delta in moved[Direction.EGRESS].items():
+            found |= {(rules, other) for other, side in receivers.items() if side.reach & delta}
+        for rules, delta in moved[Direction.INGRESS].items():
+            found |= {(other, rules) for other, side in senders.items() if side.reach & delta}
+        return found
+
+    def _renew(
+        self, old: Connectivity, direction: Direction, ranges: set[Ranges], arrived: PodSet
+    ) -> tuple[set[DirectionRules], dict[DirectionRules, PodSet]]:
+        """Make the sides of one direction, from those of another state where they stand as they are.
+
+        Gives the classes that are new, gone, or say something else to their peers, and for the others whose members are
+        no longer the same the members that came or left.
+        """
+        before, classes = old._sides[direction], self.compiled.classes(direction)
+        sides = self._sides[direction] = dict(before)
+        fresh = before.keys() - classes.keys()
+        for rules in fresh:
+            del sides[rules]
+        moved: dict[DirectionRules, PodSet] = {}
+        for rules, everyone in classes.items():
+            side = before.get(rules)
+            if side is None or (ranges and not ranges.isdisjoint(side.blocks)):
+                sides[rules] = self._side(rules, everyone)
+                fresh.add(rules)
+            elif everyone is not side.everyone or (arrived and everyone & arrived):
+                one = sides[rules] = side.with_members(everyone, self._index.present)
+                if delta := (one.members ^ side.members) | (one.members & arrived):
+                    moved[rules] = delta
+        return fresh, moved
+
+    def _side(self, rules: DirectionRules, everyone: PodSet) -> _Side:
+        blocks: set[Ranges] = set()
+
+        def endpoints(rule: Rule) -> tuple[PodSet, PodSet]:
+            if rule.peers.everyone:
+                return self._everywhere, NO_PODS
+            if not (ranges := rule.peers.addresses.ranges(self.family)):
+                return rule.peers.pods, NO_PODS
+            blocks.add(ranges)
+            sure, unsure = self._index.within(ranges)
+            sure |= rule.peers.pods
+            return sure, unsure - sure
+
+        peers = parts(rules, self._everywhere, endpoints)
+        addresses = address_parts(rules, self.family)
+        names = dict(self._names(rules, addresses)) if rules.direction is Direction.EGRESS else {}
+        reach = PodSet.union(peers.values())
+        return _Side(everyone, everyone & self._index.present, peers, reach, addresses, names, frozenset(blocks))
+
+    def _names(self, rules: DirectionRules, addresses: dict[Access, AddressSet]) -> Iterator[tuple[DomainName, Access]]:
+        """What the domain names of rules add to the addresses: left out where every address may do as much anyway."""
+        patterns = {name for tier in rules.tiers for rule in tier.rules for name in rule.peers.names}
+        for pattern in sorted(patterns):
+            name = DomainName(pattern)
+
+            def match(rule: Rule, name: DomainName = name) -> tuple[PodSet, PodSet]:
+                found = matches_peer(self.compiled, rule.peers, name, self.family)
+                return _ONE if found else NO_PODS, _ONE if found is None else NO_PODS
+
+            for access in parts(rules, _ONE, match):
+                if set(addresses) != {access}:
+                    yield name, access
+
+    def _near(self, rules: DirectionRules, direction: Direction) -> Iterable[DirectionRules]:
+        """The classes of the other direction in which a class has peers, and perhaps others."""
+        own = Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
+        others, reach = self._sides[direction], self._sides[own][rules].reach
+        if len(reach) > len(others):
+            return others
+        return {self.compiled.rules(position, direction) for position in reach & self._index.present}
+
+    def _cross(self, sender: DirectionRules, receiver: DirectionRules) -> None:
+        """Keep where what one class may reach meets what another admits."""
+        found = tuple(self._meet(sender, receiver))
+        if found:
+            self._crossings[sender, receiver] = found
+        else:
+            self._crossings.pop((sender, receiver), None)
+
+    def _meet(self, sender: DirectionRules, receiver: DirectionRules) -> Iterator[Rectangle]:
+        left, right = self._sides[Direction.EGRESS][sender], self._sides[Direction.INGRESS][receiver]
+        for out, destinations in left.peers.items():
+            if not (targets := destinations & right.members):
+                continue
+            for into, sources in right.peers.items():
+                if (origins := sources & left.members) and (access := out & into):
+                    hosts = NO_PODS if sender or not receiver else origins & self.compiled.hosts
+                    if hosts:
+                        yield Rectangle(hosts, targets, access, elsewhere=True)
+                        origins -= hosts
+                    if origins:
+                        yield Rectangle(origins, targets, access)
+
+    def _own_nodes(self) -> Iterator[Rectangle]:
+        """A pod's own node may always reach it: on each node, from its host-network pods to isolated ones."""
+        hosts = self.compiled.hosts & self._index.present
+        if not hosts:
+            return
+        free = PodSet.union(side.members for rules, side in self._sides[Direction.INGRESS].items() if not rules)
+        isolated = self._index.present - free
+        by_node: dict[str, tuple[list[int], list[int]]] = {}
+        for position in hosts:
+            by_node.setdefault(self.compiled.at(position).node, ([], []))[0].append(position)
+        for position in isolated:
+            if (node := self.compiled.at(position).node) in by_node:
+                by_node[node][1].append(position)
+        for node, (sources, targets) in by_node.items():
+            if node and targets:
+                yield Rectangle(PodSet.of(sources), PodSet.of(targets), EVERYTHING)
+
+
 def connectivity(compiled: Compiled, family: int) -> Connectivity:
     """Everything that the policies allow in one family."""
-    index = AddressIndex(compiled.endpoints, compiled.snapshot.pod_range, family)
-    present = index.present
-    senders = _sides(compiled, Direction.EGRESS, index)
-    receivers = _sides(compiled, Direction.INGRESS, index)
-    outside = tuple(_outside(compiled, present, family))
-    named = tuple(_named(compiled, present, family))
-    return Connectivity(compiled, family, tuple(_rectangles(senders, receivers)), outside, named)
+    return Connectivity(compiled, family)
 
 
-def _rectangles(senders: list[_Side], receivers: list[_Side]) -> Iterator[Rectangle]:
-    """Where what a class may reach meets the classes that admit it."""
-    class_of = {position: number for number, side in enumerate(receivers) for position in side.members}
-    for sender in senders:
-        for out, destinations in sender.peers.items():
-            if len(destinations) < len(receivers):
-                near = sorted({class_of[position] for position in destinations})
-            else:
-                near = list(range(len(receivers)))
-            for number in near:
-                receiver = receivers[number]
-                targets = destinations & receiver.members
-                if not targets:
-                    continue
-                for into, sources in receiver.peers.items():
-                    origins, access = sources & sender.members, out & into
-                    if origins and access:
-                        yield Rectangle(origins, targets, access)
+_ONE = PodSet.first(1)
+
+
+def address_parts(rules: DirectionRules, family: int) -> dict[Access, AddressSet]:
+    """All addresses of a family, partitioned by what they may do with a class."""
+    everything = AddressSet(v4=EVERY_V4) if family == FAMILIES[0] else AddressSet(v6=EVERY_V6)
+
+    def matching(rule: Rule) -> tuple[AddressSet, AddressSet]:
+        return (everything if rule.peers.everyone else rule.peers.addresses & everything), NO_ADDRESSES
+
+    return parts(rules, everything, matching)
 
 
 def connections(compiled: Compiled) -> list[Connection]:
@@ -145,24 +325,24 @@ def connections(compiled: Compiled) -> list[Connection]:
 
 
 def _pairs(answer: Connectivity) -> Iterator[Connection]:
-    endpoints, family = answer.compiled.endpoints, answer.family
+    at, family = answer.compiled.at, answer.family
     for rectangle in answer.rectangles:
-        targets = [endpoints[index] for index in rectangle.destinations]
-        for index in rectangle.sources:
-            source = endpoints[index]
+        targets = [at(position) for position in rectangle.destinations]
+        for source in map(at, rectangle.sources):
             for target in targets:
+                if rectangle.elsewhere and source.node and source.node == target.node:
+                    continue
                 if source is not target or source.many:
                     yield Connection(source, target, rectangle.access, family)
     for out in answer.outside:
-        for index in out.pods:
-            pod = endpoints[index]
+        for pod in map(at, out.pods):
             if out.direction is Direction.INGRESS:
                 yield Connection(out.addresses, pod, out.access, family)
             else:
                 yield Connection(pod, out.addresses, out.access, family)
     for named in answer.named:
-        for index in named.pods:
-            yield Connection(endpoints[index], named.name, named.access, family)
+        for pod in map(at, named.pods):
+            yield Connection(pod, named.name, named.access, family)
 
 
 def _may_use(row: Connection, family: int) -> bool:
@@ -190,179 +370,3 @@ def _order(row: Connection) -> tuple[object, ...]:
         return (1, bool(party.v6), party.v4 or party.v6)
 
     return (end(row.source), end(row.destination), row.family or 0)
-
-
-class _Side(msgspec.Struct, frozen=True):
-    """A class in one direction: its members, and by what they may do with it the peers that may do anything."""
-
-    members: PodSet
-    peers: dict[Access, PodSet]
-
-
-def _sides(compiled: Compiled, direction: Direction, index: AddressIndex) -> list[_Side]:
-    hosts = _host_network_pods(compiled, index.present) if direction is Direction.INGRESS else {}
-    sides = []
-    for rules, everyone in compiled.classes(direction).items():
-        if not (members := everyone & index.present):
-            continue
-        peers = peer_parts(rules, index)
-        for neighbours, locals_ in hosts.values() if rules else ():
-            # A pod's own node may always reach it.
-            if group := members & locals_:
-                sides.append(_Side(group, _admit(peers, neighbours)))
-                members -= group
-        if members:
-            sides.append(_Side(members, peers))
-    return sides
-
-
-def _host_network_pods(compiled: Compiled, present: PodSet) -> dict[str, tuple[PodSet, PodSet]]:
-    """For each node that has them: its host-network pods, and all its pods."""
-    hosts: dict[str, list[int]] = {}
-    pods: dict[str, list[int]] = {}
-    for endpoint in compiled.endpoints:
-        if endpoint.node:
-            pods.setdefault(endpoint.node, []).append(endpoint.index)
-            if endpoint.host_network:
-                hosts.setdefault(endpoint.node, []).append(endpoint.index)
-    return {node: (PodSet.of(found) & present, PodSet.of(pods[node])) for node, found in hosts.items()}
-
-
-def _admit(parts: dict[Access, PodSet], neighbours: PodSet) -> dict[Access, PodSet]:
-    if not neighbours:
-        return parts
-    admitted = {access: left for access, peers in parts.items() if (left := peers - neighbours)}
-    admitted[EVERYTHING] = admitted.get(EVERYTHING, NO_PODS) | neighbours
-    return admitted
-
-
-def peer_parts(rules: DirectionRules, index: AddressIndex) -> dict[Access, PodSet]:
-    """All endpoints partitioned by what the rules let them do; those that may do nothing are left out."""
-    parts: dict[_State, PodSet] = {_START: index.present}
-    for tier, rule in _walk(rules):
-        pieces: list[tuple[_State, PodSet]] = []
-        if rule is None:
-            pieces = [(state.leave(tier), peers) for state, peers in parts.items()]
-        else:
-            sure, unsure = _matching(rule, index)
-            for state, peers in parts.items():
-                pieces.append((state.meet(rule, True), peers & sure))
-                pieces.append((state.meet(rule, False), peers & unsure))
-                pieces.append((state, peers - sure - unsure))
-        parts = _merged(pieces)
-    return _merged((state.end(), peers) for state, peers in parts.items() if state.end())
-
-
-Part = TypeVar("Part")
-
-
-def _merged(pieces: Iterable[tuple[Part, PodSet]]) -> dict[Part, PodSet]:
-    parts: dict[Part, PodSet] = {}
-    for state, peers in pieces:
-        if peers:
-            parts[state] = parts.get(state, NO_PODS) | peers
-    return parts
-
-
-def _matching(rule: Rule, index: AddressIndex) -> tuple[PodSet, PodSet]:
-    """The endpoints that the peers of a rule match: (surely, perhaps)."""
-    if rule.peers.everyone:
-        return index.present, NO_PODS
-    sure, unsure = index.within(rule.peers.addresses.ranges(index.family))
-    sure |= rule.peers.pods
-    return sure, unsure - sure
-
-
-def _walk(rules: DirectionRules) -> Iterator[tuple[Tier, Rule | None]]:
-    """The rules in order of evaluation; (tier, None) where a tier ends."""
-    for tier in rules.tiers:
-        for rule in join_rules(tier.rules) if tier.tier is Tier.NETWORK_POLICY else tier.rules:
-            yield tier.tier, rule
-        yield tier.tier, None
-
-
-class _State(msgspec.Struct, frozen=True):
-    """Traffic on its way through the tiers, port by port.
-
-    `open` is what no rule of this tier has surely decided, `passed` what may go on to the next tier. A port that only
-    unsure rules match stays open, so that it can end in more than one way: `accepted` and `denied` may overlap.
-    """
-
-    accepted: PortSet = NO_TRAFFIC
-    denied: PortSet = NO_TRAFFIC
-    open: PortSet = ALL_TRAFFIC
-    passed: PortSet = NO_TRAFFIC
-
-    def meet(self, rule: Rule, sure: bool) -> _State:
-        """A rule matches, or may match, the peer."""
-        taken = self.open & rule.ports
-        return _State(
-            self.accepted | taken if rule.action is Action.ACCEPT else self.accepted,
-            self.denied | taken if rule.action is Action.DENY else self.denied,
-            self.open - taken if sure else self.open,
-            self.passed | taken if rule.action is Action.PASS else self.passed,
-        )
-
-    def leave(self, tier: Tier) -> _State:
-        """The end of a tier: what a NetworkPolicy did not accept is denied, other tiers hand the rest on."""
-        if tier is Tier.NETWORK_POLICY:
-            return _State(self.accepted, self.denied | self.open, NO_TRAFFIC)
-        return _State(self.accepted, self.denied, self.open | self.passed)
-
-    def end(self) -> Access:
-        """What is left undecided is allowed."""
-        possible = self.accepted | self.open
-        return Access(possible - self.denied, possible)
-
-
-_START = _State()
-
-
-def _outside(compiled: Compiled, present: PodSet, family: int) -> Iterator[Outside]:
-    for direction in Direction:
-        for rules, members in compiled.classes(direction).items():
-            if members := members & present:
-                for access, addresses in _address_parts(rules, family).items():
-                    yield Outside(direction, members, addresses, access)
-
-
-def _address_parts(rules: DirectionRules, family: int) -> dict[Access, AddressSet]:
-    """All addresses of a family, partitioned by what they may do with a class; what may do nothing is left out."""
-    everything = AddressSet(v4=EVERY_V4) if family == FAMILIES[0] else AddressSet(v6=EVERY_V6)
-    parts: dict[_State, AddressSet] = {_START: everything}
-    for tier, rule in _walk(rules):
-        pieces: dict[_State, AddressSet] = {}
-        for state, addresses in parts.items():
-            if rule is None:
-                split = [(state.leave(tier), addresses)]
-            else:
-                matched = addresses if rule.peers.everyone else addresses & rule.peers.addresses
-                split = [(state.meet(rule, True), matched), (state, addresses - matched)]
-            for following, piece in split:
-                if piece:
-                    pieces[following] = pieces[following] | piece if following in pieces else piece
-        parts = pieces
-    result: dict[Access, AddressSet] = {}
-    for state, addresses in parts.items():
-        if access := state.end():
-            result[access] = result[access] | addresses if access in result else addresses
-    return result
-
-
-def _named(compiled: Compiled, present: PodSet, family: int) -> Iterator[Named]:
-    """What the domain names of rules add to the addresses: left out where every address may do as much anyway."""
-    for rules, members in compiled.classes(Direction.EGRESS).items():
-        if not (members := members & present):
-            continue
-        patterns = sorted({name for _, rule in _walk(rules) if rule for name in rule.peers.names})
-        everywhere = set(_address_parts(rules, family)) if patterns else set()
-        for pattern in patterns:
-            name, state = DomainName(pattern), _START
-            for tier, rule in _walk(rules):
-                match = matches_peer(compiled, rule.peers, name, family) if rule else None
-                if rule is None:
-                    state = state.leave(tier)
-                elif match is not False:
-                    state = state.meet(rule, match is True)
-            if (access := state.end()) and everywhere != {access}:
-                yield Named(members, name, access)

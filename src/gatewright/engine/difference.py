@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import FAMILIES, NO_ADDRESSES, AddressSet
-from gatewright.engine.connectivity import Access
+from gatewright.engine.parts import Access
 from gatewright.engine.ports import NO_TRAFFIC
 from gatewright.engine.view import End, Group, Row, Source, View, order
 

@@ -1,7 +1,7 @@
 """Policies of every kind, one direction at a time, as drafts of rules.
 
-A draft has its peers as sets and its numeric ports as numbers; only port names are left, because what they mean
-depends on the destination. This is where the kinds of policy become alike.
+A draft has its peers as sets and its numeric ports as numbers; on the way in only port names are left, because what
+they mean depends on the destination. This is where the kinds of policy become alike.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 import msgspec
 
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet
-from gatewright.engine.model import Action, Direction, Peers, RuleOrigin, Tier
+from gatewright.engine.model import Action, Direction, Peers, Rule, RuleOrigin, Tier
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, EVERY_PORT, NO_TRAFFIC, PortSet, Protocol
-from gatewright.engine.selection import PortName, Selection
-from gatewright.engine.selectors import is_valid
+from gatewright.engine.selection import Carrying, InNamespace, InNamespaces, OnNodes, PortName, Question, Selection
+from gatewright.engine.selectors import is_valid, requirements
 from gatewright.objects.cluster_policy import ClusterPolicy, ClusterRule, Peer, Subject, port_choices
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort
 
 _ACTIONS = {"Accept": Action.ACCEPT, "Allow": Action.ACCEPT, "Deny": Action.DENY, "Pass": Action.PASS}
+_FIELD = {Direction.INGRESS: "ingress", Direction.EGRESS: "egress"}
+Place = tuple[Tier, int, str, str]
+"""Where a policy stands in the evaluation: its tier and its rank there. No two policies stand in the same place."""
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -32,13 +35,27 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class DraftPolicy(msgspec.Struct, frozen=True):
-    """A policy in one direction: where it stands (`rank` orders policies of one tier), whom it is about, its rules."""
+    """A policy in one direction: where it stands, whom it is about, its rules.
 
-    tier: Tier
-    rank: tuple[int, str, str]
+    `rules` are those of every subject; where port names mean something else on each of them (ingress), there are
+    `drafts` instead.
+    """
+
+    place: Place
     subject: PodSet
     drafts: tuple[Draft, ...]
+    rules: tuple[Rule, ...] | None
     origin: RuleOrigin
+
+    @property
+    def tier(self) -> Tier:
+        """Its tier."""
+        return self.place[0]
+
+    @property
+    def words(self) -> tuple[object, ...]:
+        """What it says, to whomever it says it."""
+        return (self.drafts, self.rules, self.origin)
 
     @property
     def names(self) -> set[PortName]:
@@ -46,24 +63,97 @@ class DraftPolicy(msgspec.Struct, frozen=True):
         return {name for draft in self.drafts for name in draft.names}
 
 
-def draft_network_policy(selection: Selection, policy: NetworkPolicy, direction: Direction) -> DraftPolicy | None:
+class Drafts(msgspec.Struct, frozen=True):
+    """A policy in both directions (None: it says nothing there), and what had to be asked to draft it."""
+
+    ingress: DraftPolicy | None
+    egress: DraftPolicy | None
+    questions: frozenset[Question]
+
+    def of(self, direction: Direction) -> DraftPolicy | None:
+        """One direction."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
+
+
+class Asking:
+    """A selection, and the questions that one policy asks it: when an answer changes, the policy is drafted again."""
+
+    __slots__ = ("questions", "selection")
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.questions: list[Question] = []
+
+    def in_namespace(self, namespace: str, pods: LabelSelector | None) -> PodSet:
+        """The pods of a namespace that a selector matches, all for None."""
+        question = InNamespace(namespace, requirements(pods) if pods else ())
+        self.questions.append(question)
+        return self.selection.in_namespace(*question)
+
+    def in_namespaces(self, namespaces: LabelSelector, pods: LabelSelector | None = None) -> PodSet:
+        """The pods that a selector matches in the namespaces that another one matches."""
+        question = InNamespaces(requirements(namespaces), requirements(pods) if pods else ())
+        self.questions.append(question)
+        return self.selection.in_namespaces(*question)
+
+    def nodes(self, selector: LabelSelector) -> tuple[PodSet, AddressSet]:
+        """The host-network pods and the addresses of the nodes that a selector matches."""
+        question = OnNodes(requirements(selector))
+        self.questions.append(question)
+        return self.selection.nodes(*question)
+
+    def resolved(self, draft: Draft) -> list[Rule]:
+        """Egress: a named port has, on each destination pod, the numbers that pod gives it.
+
+        An address outside, or one that only an ipBlock names, carries no names: a named port opens nothing there.
+        """
+        rules = [Rule(draft.peers, draft.ports, draft.action, draft.origin)] if draft.ports else []
+        for name in draft.names:
+            if draft.peers.everyone:  # else the questions about the peers tell when one of them has other ports
+                self.questions.append(Carrying(name))
+            for ports, carriers in self.selection.carriers(name).items():
+                if pods := carriers if draft.peers.everyone else draft.peers.pods & carriers:
+                    rules.append(Rule(Peers(pods=pods), ports, draft.action, draft.origin))
+        return rules
+
+
+def draft(selection: Selection, policy: NetworkPolicy | ClusterPolicy) -> Drafts:
+    """A policy in both directions."""
+    ask = Asking(selection)
+    if isinstance(policy, NetworkPolicy):
+        both = [draft_network_policy(ask, policy, direction) for direction in Direction]
+    else:
+        both = [draft_cluster_policy(ask, policy, direction) for direction in Direction]
+    return Drafts(both[0], both[1], frozenset(ask.questions))
+
+
+def draft_network_policy(ask: Asking, policy: NetworkPolicy, direction: Direction) -> DraftPolicy | None:
     """A NetworkPolicy in one direction; None where it isolates nothing there."""
-    if direction.value not in policy.policy_types:
+    if direction not in policy.policy_types:
         return None
-    subject = selection.in_namespace(policy.namespace, policy.spec.pod_selector)
+    namespace, name, spec = policy.metadata.namespace, policy.metadata.name, policy.spec
+    subject = ask.in_namespace(namespace, spec.pod_selector)
     if not subject:
         return None
-    origin = RuleOrigin(policy.kind, policy.namespace, policy.name, (), policy.origin)
+    origin = RuleOrigin(policy.kind, namespace, name, (), policy.origin)
     if direction is Direction.INGRESS:
-        written = [(rule.ports, rule.from_) for rule in policy.spec.ingress]
+        written = [(rule.ports, rule.from_) for rule in spec.ingress]
     else:
-        written = [(rule.ports, rule.to) for rule in policy.spec.egress]
+        written = [(rule.ports, rule.to) for rule in spec.egress]
     drafts = []
     for i, (ports, peers) in enumerate(written):
         numbers, names = port_numbers(ports)
-        at = origin.at("spec", direction.value.lower(), i)
-        drafts.append(Draft(_peers(selection, peers, policy.namespace), numbers, names, Action.ACCEPT, at))
-    return DraftPolicy(Tier.NETWORK_POLICY, (0, policy.namespace, policy.name), subject, tuple(drafts), origin)
+        at = origin.at("spec", _FIELD[direction], i)
+        drafts.append(Draft(_peers(ask, peers, namespace), numbers, names, Action.ACCEPT, at))
+    return _drafted(ask, (Tier.NETWORK_POLICY, 0, namespace, name), direction, subject, drafts, origin)
+
+
+def _drafted(
+    ask: Asking, place: Place, direction: Direction, subject: PodSet, drafts: list[Draft], origin: RuleOrigin
+) -> DraftPolicy:
+    if direction is Direction.INGRESS and any(one.names for one in drafts):
+        return DraftPolicy(place, subject, tuple(drafts), None, origin)
+    return DraftPolicy(place, subject, (), tuple([rule for one in drafts for rule in ask.resolved(one)]), origin)
 
 
 def port_numbers(ports: tuple[NetworkPolicyPort, ...]) -> tuple[PortSet, tuple[PortName, ...]]:
@@ -82,47 +172,47 @@ def port_numbers(ports: tuple[NetworkPolicyPort, ...]) -> tuple[PortSet, tuple[P
     return numbers, tuple(dict.fromkeys(names))
 
 
-def _peers(selection: Selection, peers: tuple[NetworkPolicyPeer, ...], namespace: str) -> Peers:
+def _peers(ask: Asking, peers: tuple[NetworkPolicyPeer, ...], namespace: str) -> Peers:
     """The union of the peers of a rule; no peers is everyone."""
     if not peers:
         return Peers(everyone=True)
     pods, blocks = NO_PODS, []
     for peer in peers:
         if peer.ip_block is not None:
-            blocks.append(selection.block(peer.ip_block.cidr, peer.ip_block.except_))
+            blocks.append(ask.selection.block(peer.ip_block.cidr, peer.ip_block.except_))
         elif peer.namespace_selector is None:
-            pods |= selection.in_namespace(namespace, peer.pod_selector)
+            pods |= ask.in_namespace(namespace, peer.pod_selector)
         else:
-            pods |= selection.in_namespaces(peer.namespace_selector, peer.pod_selector)
+            pods |= ask.in_namespaces(peer.namespace_selector, peer.pod_selector)
     return Peers(pods=pods, addresses=AddressSet.union(blocks))
 
 
-def draft_cluster_policy(selection: Selection, policy: ClusterPolicy, direction: Direction) -> DraftPolicy | None:
+def draft_cluster_policy(ask: Asking, policy: ClusterPolicy, direction: Direction) -> DraftPolicy | None:
     """A cluster-wide policy in one direction; None where it has no rules there: it isolates nothing by itself."""
     rules = policy.spec.ingress if direction is Direction.INGRESS else policy.spec.egress
-    subject = _subject(selection, policy.spec.subject)
+    subject = _subject(ask, policy.spec.subject)
     if not rules or not subject:
         return None
     origin = RuleOrigin(policy.kind, "", policy.name, (), policy.origin)
-    drafts = tuple(
-        _cluster_rule(selection, rule, direction, origin.at("spec", direction.value.lower(), i))
-        for i, rule in enumerate(rules)
-    )
+    drafts = [
+        _cluster_rule(ask, rule, direction, origin.at("spec", _FIELD[direction], i)) for i, rule in enumerate(rules)
+    ]
     tier = Tier.BASELINE if policy.is_baseline else Tier.ADMIN
-    return DraftPolicy(tier, (policy.spec.priority, policy.kind, policy.name), subject, drafts, origin)
+    place = (tier, policy.spec.priority, policy.kind, policy.name)
+    return _drafted(ask, place, direction, subject, drafts, origin)
 
 
-def _subject(selection: Selection, subject: Subject) -> PodSet:
+def _subject(ask: Asking, subject: Subject) -> PodSet:
     if subject.namespaces is not None and is_valid(subject.namespaces):
-        return selection.in_namespaces(subject.namespaces)
+        return ask.in_namespaces(subject.namespaces)
     if subject.pods is not None and is_valid(subject.pods.namespace_selector) and is_valid(subject.pods.pod_selector):
-        return selection.in_namespaces(subject.pods.namespace_selector, subject.pods.pod_selector)
+        return ask.in_namespaces(subject.pods.namespace_selector, subject.pods.pod_selector)
     return NO_PODS
 
 
-def _cluster_rule(selection: Selection, rule: ClusterRule, direction: Direction, origin: RuleOrigin) -> Draft:
+def _cluster_rule(ask: Asking, rule: ClusterRule, direction: Direction, origin: RuleOrigin) -> Draft:
     action = _ACTIONS.get(rule.action)
-    peers = _cluster_peers(selection, rule.from_ if direction is Direction.INGRESS else rule.to, action)
+    peers = _cluster_peers(ask, rule.from_ if direction is Direction.INGRESS else rule.to, action)
     ports = _cluster_ports(rule)
     if action is None or peers is None or ports is None:
         return _fail_closed(action, origin)
@@ -136,19 +226,19 @@ def _fail_closed(action: Action | None, origin: RuleOrigin) -> Draft:
     return Draft(Peers(everyone=True), ALL_TRAFFIC, (), Action.DENY, origin)
 
 
-def _cluster_peers(selection: Selection, peers: tuple[Peer, ...], action: Action | None) -> Peers | None:
+def _cluster_peers(ask: Asking, peers: tuple[Peer, ...], action: Action | None) -> Peers | None:
     """The union of the peers; None when one of them is empty, unknown, or a domain name outside an Accept rule."""
     pods, addresses, names = NO_PODS, NO_ADDRESSES, []
     for peer in peers:
-        found = _inside(selection, peer)
+        found = _inside(ask, peer)
         if found is not None:
             pods |= found
         elif peer.nodes is not None and is_valid(peer.nodes):
-            host_pods, node_addresses = selection.nodes(peer.nodes)
+            host_pods, node_addresses = ask.nodes(peer.nodes)
             pods, addresses = pods | host_pods, addresses | node_addresses
         elif peer.networks:
             for network in peer.networks:
-                addresses |= selection.block(network)
+                addresses |= ask.selection.block(network)
         elif peer.domain_names and action is Action.ACCEPT:
             names += [name.lower().rstrip(".") for name in peer.domain_names]
         else:
@@ -156,13 +246,13 @@ def _cluster_peers(selection: Selection, peers: tuple[Peer, ...], action: Action
     return Peers(pods=pods, addresses=addresses, names=tuple(sorted(set(names)))) if peers else None
 
 
-def _inside(selection: Selection, peer: Peer) -> PodSet | None:
+def _inside(ask: Asking, peer: Peer) -> PodSet | None:
     """The pods of a namespaces or pods peer; None for another peer and for a selector no server can apply."""
     if peer.namespaces is not None:
-        return selection.in_namespaces(peer.namespaces) if is_valid(peer.namespaces) else None
+        return ask.in_namespaces(peer.namespaces) if is_valid(peer.namespaces) else None
     if peer.pods is None or not _usable(peer.pods.namespace_selector, peer.pods.pod_selector):
         return None
-    return selection.in_namespaces(peer.pods.namespace_selector, peer.pods.pod_selector)
+    return ask.in_namespaces(peer.pods.namespace_selector, peer.pods.pod_selector)
 
 
 def _usable(*selectors: LabelSelector) -> bool:

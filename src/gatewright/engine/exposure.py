@@ -17,10 +17,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, NO_ADDRESSES, AddressSet, IPAddress
 from gatewright.engine.compile import Compiled
-from gatewright.engine.connectivity import connectivity, families_in_use, peer_parts
+from gatewright.engine.connectivity import connectivity, families_in_use
 from gatewright.engine.model import Direction, Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol
@@ -82,12 +81,11 @@ class _Judge:
         for one in compiled.endpoints:
             if one.node and one.host_network:
                 self._hosts[one.node] = self._hosts.get(one.node, NO_PODS) | PodSet.of([one.index])
-        pod_range = compiled.snapshot.pod_range
-        self._indexes = [AddressIndex(compiled.endpoints, pod_range, family) for family in self.families]
+        self._connectivity = [connectivity(compiled, family) for family in self.families]
         self._outside: dict[int, list[tuple[PortSet, AddressSet]]] = {}
         self._known: dict[tuple[object, ...], _Open] = {}
-        for family in self.families:
-            for part in connectivity(compiled, family).outside:
+        for answer in self._connectivity:
+            for part in answer.outside:
                 if part.direction is Direction.INGRESS:
                     for index in part.pods:
                         self._outside.setdefault(index, []).append((part.access.ports, part.addresses))
@@ -114,7 +112,7 @@ class _Judge:
         if key not in self._known:
             addresses = self._addresses(endpoint, protocol, port)
             pods = self._pods(endpoint, protocol, port) if proxied else NO_PODS
-            first = next((self.compiled.endpoints[index] for index in pods), None)
+            first = next((self.compiled.at(index) for index in pods), None)
             source = next(_samples(addresses), None) or first or next(_samples(ALL_ADDRESSES))
             self._known[key] = _Open(addresses, pods, self._side(endpoint, source, protocol, port))
         return self._known[key]
@@ -141,12 +139,8 @@ class _Judge:
         rules = self.compiled.rules(endpoint.index, Direction.INGRESS)
         if not rules or endpoint.host_network:
             return self._everyone
-        parts = (part for index in self._indexes for part in peer_parts(rules, index).items())
-        found = NO_PODS
-        for access, peers in parts:
-            if access.ports.contains(protocol, port):
-                found |= peers
-        return found
+        parts = (part for answer in self._connectivity for part in answer.admitted(rules).items())
+        return PodSet.union(peers for access, peers in parts if access.ports.contains(protocol, port))
 
     def _side(self, endpoint: Endpoint, source: Party, protocol: Protocol, port: int) -> Side:
         family = source.version if isinstance(source, IPAddress) else self.families[0]

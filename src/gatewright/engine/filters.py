@@ -6,9 +6,9 @@ import ipaddress
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import AddressSet
-from gatewright.engine.connectivity import Access
 from gatewright.engine.label_query import parse_selector
 from gatewright.engine.model import Endpoint
+from gatewright.engine.parts import Access
 from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, Protocol
 from gatewright.engine.selectors import matches
 from gatewright.engine.targets import Target, parse_port

@@ -14,6 +14,7 @@ import msgspec
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol, Ranges
+from gatewright.objects.meta import Key
 from gatewright.objects.origin import Origin, Path, format_path
 
 
@@ -64,6 +65,11 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}[{self.kind}]"
+
+    @property
+    def key(self) -> Key:
+        """Kind, namespace and name of the object that makes it."""
+        return (self.kind, self.namespace, self.name)
 
     @property
     def path(self) -> str:

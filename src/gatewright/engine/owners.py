@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Endpoint
-from gatewright.engine.snapshot import Key, Snapshot
-from gatewright.objects.meta import Object
+from gatewright.engine.snapshot import Snapshot
+from gatewright.objects.meta import Key, Object
 
 TEMPLATE_HASH = "pod-template-hash"
 NOT_WORKLOADS = ("Node",)

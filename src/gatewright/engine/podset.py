@@ -81,6 +81,14 @@ class PodSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
             return self
         return _make(self.bits ^ shared.bits << (shared.base - self.base), self.base)
 
+    def __xor__(self, that: PodSet) -> PodSet:
+        return (self - that) | (that - self)
+
+    def put(self, position: int, there: bool) -> PodSet:
+        """The same set, with this position in it or not."""
+        one = PodSet(1 << (position & (_WORD - 1)), position & -_WORD)
+        return self | one if there else self - one
+
     @classmethod
     def union(cls, parts: Iterable[PodSet]) -> PodSet:
         """The positions of all parts."""

@@ -1,59 +1,121 @@
 """What selectors, blocks and port names mean on one snapshot: the only place that knows.
 
 Everything is answered as sets (`PodSet`, `AddressSet`), and answered once: the same selector in a thousand policies
-costs one look-up each after the first.
+costs one look-up each after the first. Every answer belongs to a `Question`; `step` carries the answers on to the next
+snapshot, mends those that a change touches, and says which ones these are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from copy import copy
+from functools import cached_property
+from typing import NamedTuple
 
 from gatewright.engine.addresses import AddressSet
 from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol, Ranges
-from gatewright.engine.selectors import Selectors
-from gatewright.engine.snapshot import Snapshot
+from gatewright.engine.roster import Move
+from gatewright.engine.selectors import Canonical, LabelChange, Selectors, holds
+from gatewright.engine.snapshot import Snapshot, Step
 from gatewright.objects.core import Node
-from gatewright.objects.meta import LabelSelector
 
 PortName = tuple[str, Protocol]
+MOST_MOVED = 4096
+"""Positions that may have moved before the index of labels is made anew."""
+
+
+class InNamespace(NamedTuple):
+    """Which pods of a namespace does the selector match?"""
+
+    namespace: str
+    pods: Canonical
+
+
+class InNamespaces(NamedTuple):
+    """Which pods that the second selector matches stand in the namespaces that the first one matches?"""
+
+    namespaces: Canonical
+    pods: Canonical
+
+
+class OnNodes(NamedTuple):
+    """Which host-network pods and which addresses have the nodes that the selector matches?"""
+
+    nodes: Canonical
+
+
+class Carrying(NamedTuple):
+    """Which pods give a named port which numbers?"""
+
+    name: PortName
+
+
+Question = InNamespace | InNamespaces | OnNodes | Carrying
 
 
 class Selection:
     """The endpoints of a snapshot, selectable. Host-network pods are never matched by pod selectors."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self.endpoints = snapshot.endpoints
-        self.selectable = PodSet.of(e.index for e in self.endpoints if not e.host_network)
-        self._pods = Selectors([endpoint.labels for endpoint in self.endpoints])
-        self._namespace_names = tuple(snapshot.namespaces)
-        self._namespaces = Selectors([snapshot.namespaces[name] for name in self._namespace_names])
-        members: dict[str, list[int]] = {name: [] for name in self._namespace_names}
-        for endpoint in self.endpoints:
-            members[endpoint.namespace].append(endpoint.index)
-        self._members = {name: PodSet.of(indices) & self.selectable for name, indices in members.items()}
-        self._nodes = snapshot.all(Node)
-        self._node_selectors = Selectors([node.labels for node in self._nodes])
+        members: dict[str, list[int]] = {}
+        declaring: dict[int, tuple[dict[PortName, Ranges], list[int]]] = {}
+        hosts: list[int] = []
+        for one in snapshot.roster:
+            if one.host_network:
+                hosts.append(one.index)
+                continue
+            members.setdefault(one.namespace, []).append(one.index)
+            if one.named_ports:
+                declaring.setdefault(id(one.named_ports), (one.named_ports, []))[1].append(one.index)
+        self.snapshot = snapshot
+        self.hosts = PodSet.of(hosts)
+        self.selectable = PodSet.of([position for positions in members.values() for position in positions])
+        self._members = {name: PodSet.of(positions) for name, positions in members.items()}
+        self._declaring = {own: (ports, PodSet.of(positions)) for own, (ports, positions) in declaring.items()}
+        self._labels = Selectors(snapshot.roster.labels())
         self._blocks: dict[tuple[str, tuple[str, ...]], AddressSet] = {}
-        self._declaring = _alike(self.endpoints, self.selectable)
+        self._names: dict[Canonical, frozenset[str]] = {}
+        self._in_spaces: dict[Canonical, PodSet] = {}
+        self._in: dict[str, dict[Canonical, PodSet]] = {}
+        self._across: dict[Canonical, dict[Canonical, PodSet]] = {}
+        self._on_nodes: dict[Canonical, tuple[PodSet, AddressSet]] = {}
         self._carriers: dict[PortName, dict[PortSet, PodSet]] = {}
 
-    def in_namespace(self, namespace: str, pods: LabelSelector | None = None) -> PodSet:
-        """The pods of one namespace, those a selector matches."""
-        found = self._members[namespace]
-        return found if pods is None else found & self._pods.select(pods)
+    def in_namespace(self, namespace: str, pods: Canonical = ()) -> PodSet:
+        """The pods of one namespace that a selector matches."""
+        answers = self._in.setdefault(namespace, {})
+        if pods not in answers:
+            members = self._members.get(namespace, NO_PODS)
+            answers[pods] = members & self._labels.select(pods) if pods else members
+        return answers[pods]
 
-    def in_namespaces(self, namespaces: LabelSelector, pods: LabelSelector | None = None) -> PodSet:
-        """The pods of all namespaces that a selector matches, those a second selector matches."""
-        if not namespaces.match_labels and not namespaces.match_expressions:
-            found = self.selectable
-        else:
-            found = NO_PODS
-            for position in self._namespaces.select(namespaces):
-                found |= self._members[self._namespace_names[position]]
-        return found if pods is None else found & self._pods.select(pods)
+    def in_namespaces(self, namespaces: Canonical, pods: Canonical = ()) -> PodSet:
+        """The pods that the second selector matches, in all namespaces that the first one matches."""
+        answers = self._across.setdefault(namespaces, {})
+        if pods not in answers:
+            members = self._standing_in(namespaces)
+            answers[pods] = members & self._labels.select(pods) if pods else members
+        return answers[pods]
+
+    def _standing_in(self, namespaces: Canonical) -> PodSet:
+        if namespaces not in self._in_spaces:
+            parts = [self._members.get(name, NO_PODS) for name in self.namespaces(namespaces)]
+            self._in_spaces[namespaces] = PodSet.union(parts)
+        return self._in_spaces[namespaces]
+
+    def namespaces(self, selector: Canonical) -> frozenset[str]:
+        """The names of the namespaces that a selector matches."""
+        if selector not in self._names:
+            names, index = self._index_of_namespaces
+            self._names[selector] = frozenset([names[position] for position in index.select(selector)])
+        return self._names[selector]
+
+    @cached_property
+    def _index_of_namespaces(self) -> tuple[list[str], Selectors]:
+        spaces = self.snapshot.namespaces
+        return list(spaces), Selectors(spaces.values())
 
     def block(self, cidr: str, excepts: tuple[str, ...] = ()) -> AddressSet:
         """The addresses of an ipBlock."""
@@ -62,34 +124,142 @@ class Selection:
             self._blocks[key] = AddressSet.of_block(cidr, excepts)
         return self._blocks[key]
 
-    def nodes(self, selector: LabelSelector) -> tuple[PodSet, AddressSet]:
+    def nodes(self, selector: Canonical) -> tuple[PodSet, AddressSet]:
         """Nodes by label: the host-network pods that stand on them, and the nodes' addresses.
 
         The empty selector means every node, also one that is not among the objects.
         """
-        chosen = [self._nodes[position] for position in self._node_selectors.select(selector)]
-        names = {node.name for node in chosen}
-        every = not selector.match_labels and not selector.match_expressions
-        pods = PodSet.of(e.index for e in self.endpoints if e.host_network and (every or e.node in names))
-        known = self._snapshot.nodes_by_address.items()
-        return pods, AddressSet.union([AddressSet.of_address(one) for one, name in known if every or name in names])
+        if selector not in self._on_nodes:
+            snapshot = self.snapshot
+            names = {node.name for node in snapshot.all(Node) if holds(selector, node.labels)}
+            pods = PodSet.of([one for one in self.hosts if not selector or snapshot.roster.at(one).node in names])
+            known = snapshot.nodes_by_address.items()
+            addresses = [AddressSet.of_address(one) for one, name in known if not selector or name in names]
+            self._on_nodes[selector] = (pods, AddressSet.union(addresses))
+        return self._on_nodes[selector]
 
     def carriers(self, name: PortName) -> dict[PortSet, PodSet]:
         """The pods that have a named port, by the numbers it has on them."""
         if name not in self._carriers:
             groups: dict[PortSet, PodSet] = {}
-            for named_ports, pods in self._declaring:
+            for named_ports, pods in self._declaring.values():
                 if ranges := named_ports.get(name):
                     ports = PortSet.of(name[1], *ranges)
                     groups[ports] = groups.get(ports, NO_PODS) | pods
-            self._carriers[name] = groups
+            self._carriers[name] = {ports: pods for ports, pods in groups.items() if pods}
         return self._carriers[name]
 
+    def step(self, step: Step) -> tuple[Selection, set[Question]]:
+        """The selection of the next snapshot, and the questions asked so far whose answers are no longer the same."""
+        following = copy(self)
+        vars(following).pop("_index_of_namespaces", None)
+        following.snapshot = step.snapshot
+        for table in ("_members", "_declaring", "_names", "_in_spaces", "_on_nodes", "_carriers"):
+            setattr(following, table, dict(getattr(self, table)))
+        for table in ("_in", "_across"):
+            setattr(following, table, {one: dict(answers) for one, answers in getattr(self, table).items()})
+        changed: set[Question] = set()
+        if step.namespaces:
+            following._rename(step.namespaces, changed)
+        for move in step.moves:
+            following._move(move, changed)
+        if following._labels.overlay + len(step.moves) > MOST_MOVED:
+            following._labels = Selectors(step.snapshot.roster.labels())
+        elif step.moves:
+            following._labels = following._labels.change([_relabelled(move) for move in step.moves])
+        if step.nodes or any(_is_host(move.before) or _is_host(move.after) for move in step.moves):
+            following._on_nodes = {}
+            changed |= {OnNodes(one) for one, old in self._on_nodes.items() if following.nodes(one) != old}
+        return following, changed
 
-def _alike(endpoints: Sequence[Endpoint], among: PodSet) -> list[tuple[dict[PortName, Ranges], PodSet]]:
-    """The endpoints by what named ports they declare; those that declare the same share one dictionary."""
-    groups: dict[int, list[int]] = {}
-    for endpoint in endpoints:
-        if endpoint.named_ports:
-            groups.setdefault(id(endpoint.named_ports), []).append(endpoint.index)
-    return [(endpoints[members[0]].named_ports, PodSet.of(members) & among) for members in groups.values()]
+    def forget(self, questions: Iterable[Question]) -> None:
+        """Keep the answers of these questions no longer: nobody asks them now."""
+        for question in questions:
+            match question:
+                case InNamespace(namespace, pods):
+                    self._in[namespace].pop(pods, None)
+                case InNamespaces(namespaces, pods):
+                    self._across[namespaces].pop(pods, None)
+                    if not self._across[namespaces]:
+                        for table in (self._across, self._names, self._in_spaces):
+                            table.pop(namespaces)
+                case OnNodes(nodes):
+                    self._on_nodes.pop(nodes, None)
+                case Carrying(name):
+                    self._carriers.pop(name, None)
+
+    def _rename(self, names: tuple[str, ...], changed: set[Question]) -> None:
+        """Namespaces have other labels than before, are new, or gone."""
+        for selector, old in list(self._names.items()):
+            labels = {name: self.snapshot.namespaces.get(name) for name in names}
+            now = old.difference(names) | {name for name, own in labels.items() if own and holds(selector, own)}
+            if now != old:
+                self._names[selector] = now
+                self._in_spaces.pop(selector, None)
+                for pods, before in self._across.pop(selector, {}).items():
+                    if self.in_namespaces(selector, pods) != before:
+                        changed.add(InNamespaces(selector, pods))
+
+    def _move(self, move: Move, changed: set[Question]) -> None:
+        """Somebody came, left, or is no longer the same."""
+        position, before, after = move.position, move.before, move.after
+        self.hosts = self.hosts.put(position, _is_host(after))
+        old = before if before is not None and not before.host_network else None
+        new = after if after is not None and not after.host_network else None
+        there = new or old
+        if there is None:
+            return
+        if (old is None) != (new is None):
+            self.selectable = self.selectable.put(position, new is not None)
+            self._members[there.namespace] = self._members.get(there.namespace, NO_PODS).put(position, new is not None)
+            for selector, names in self._names.items():
+                if there.namespace in names and selector in self._in_spaces:
+                    self._in_spaces[selector] = self._in_spaces[selector].put(position, new is not None)
+        same_ports = self._redeclare(position, old, new, changed)
+        if old is not None and new is not None and same_ports and old.labels == new.labels:
+            return
+        found = _mend(self._in.get(there.namespace, {}), position, old, new, same_ports)
+        changed |= {InNamespace(there.namespace, pods) for pods in found}
+        for selector, answers in self._across.items():
+            if there.namespace in self._names[selector]:
+                found = _mend(answers, position, old, new, same_ports)
+                changed |= {InNamespaces(selector, pods) for pods in found}
+
+    def _redeclare(self, position: int, old: Endpoint | None, new: Endpoint | None, changed: set[Question]) -> bool:
+        """Keep who declares which named ports; whether nothing about that changed."""
+        before: dict[PortName, Ranges] = old.named_ports if old else {}
+        after: dict[PortName, Ranges] = new.named_ports if new else {}
+        if before is after:
+            return True
+        for ports, there in ((before, False), (after, True)):
+            if ports:
+                known = self._declaring.get(id(ports), (ports, NO_PODS))[1]
+                self._declaring[id(ports)] = (ports, known.put(position, there))
+        for name in before.keys() | after.keys():
+            if before.get(name) != after.get(name) and self._carriers.pop(name, None) is not None:
+                changed.add(Carrying(name))
+        return old is None or new is None or before == after
+
+
+def _mend(
+    answers: dict[Canonical, PodSet], position: int, old: Endpoint | None, new: Endpoint | None, same_ports: bool
+) -> list[Canonical]:
+    """Put a position in or out of the answers where it belongs; the selectors whose answer means something else now."""
+    changed = []
+    for pods, answer in answers.items():
+        was = old is not None and holds(pods, old.labels)
+        now = new is not None and holds(pods, new.labels)
+        if was != now:
+            answers[pods] = answer.put(position, now)
+        if was != now or (now and not same_ports):
+            changed.append(pods)
+    return changed
+
+
+def _is_host(one: Endpoint | None) -> bool:
+    return one is not None and one.host_network
+
+
+def _relabelled(move: Move) -> LabelChange:
+    before, after = move.before, move.after
+    return move.position, before.labels if before else None, after.labels if after else None

@@ -6,8 +6,10 @@ pods. In and Exists need the key; NotIn and DoesNotExist also match what lacks t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from copy import copy
 from itertools import chain
+from typing import TypeVar
 
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.objects.meta import LabelSelector
@@ -49,9 +51,14 @@ def requirement_holds(requirement: Requirement, labels: Mapping[str, str]) -> bo
     raise ValueError(f"not a selector operator: {operator}")
 
 
+def holds(canonical: Canonical, labels: Mapping[str, str]) -> bool:
+    """Whether all requirements hold for a set of labels."""
+    return all(requirement_holds(requirement, labels) for requirement in canonical)
+
+
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     """Whether a selector matches a set of labels."""
-    return all(requirement_holds(requirement, labels) for requirement in requirements(selector))
+    return holds(requirements(selector), labels)
 
 
 def describe_requirement(requirement: Requirement) -> str:
@@ -64,25 +71,48 @@ def describe_requirement(requirement: Requirement) -> str:
     return key if operator == "Exists" else f"!{key}"
 
 
-class Selectors:
-    """An index of label sets; position i of the sequence is bit i of the answers."""
+LabelChange = tuple[int, Mapping[str, str] | None, Mapping[str, str] | None]
+"""A position whose labels were these and are now those; None where nobody was or is."""
 
-    def __init__(self, labels: Sequence[Mapping[str, str]]) -> None:
-        self._all = PodSet.first(len(labels))
+
+class Selectors:
+    """An index of label sets; position i of the sequence is bit i of the answers (None: nobody is there)."""
+
+    def __init__(self, labels: Iterable[Mapping[str, str] | None]) -> None:
         alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
         for position, own in enumerate(labels):
-            alike.setdefault(tuple(own.items()), []).append(position)
+            if own is not None:
+                alike.setdefault(tuple(own.items()), []).append(position)
+        self._all = PodSet.of([position for positions in alike.values() for position in positions])
         self._carriers: dict[str, dict[str, list[list[int]]]] = {}
         for items, positions in alike.items():
             for key, value in items:
                 self._carriers.setdefault(key, {}).setdefault(value, []).append(positions)
+        self._moved: dict[int, Mapping[str, str] | None] = {}
         self._values: dict[tuple[str, str], PodSet] = {}
         self._keys: dict[str, PodSet] = {}
         self._answers: dict[Canonical, PodSet] = {}
 
-    def select(self, selector: LabelSelector) -> PodSet:
+    def change(self, changes: Sequence[LabelChange]) -> Selectors:
+        """The index of the next label sets. The first index stays; what moved since is laid over it."""
+        following = copy(self)
+        following._moved = {**self._moved, **{position: labels for position, _, labels in changes}}
+        following._values, following._keys, following._answers = dict(self._values), dict(self._keys), {}
+        for position, before, after in changes:
+            old, new = before or {}, after or {}
+            _replace(following._values, position, old.items(), new.items())
+            _replace(following._keys, position, old.keys(), new.keys())
+            if after is None or before is None:
+                following._all = following._all.put(position, after is not None)
+        return following
+
+    @property
+    def overlay(self) -> int:
+        """How many positions moved since the index was made: a new one pays when they are many."""
+        return len(self._moved)
+
+    def select(self, canonical: Canonical) -> PodSet:
         """Everything the selector matches; an empty selector matches everything."""
-        canonical = requirements(selector)
         answer = self._answers.get(canonical)
         if answer is None:
             answer = self._all
@@ -107,12 +137,30 @@ class Selectors:
         cached = self._values.get((key, value))
         if cached is None:
             groups = self._carriers.get(key, {}).get(value, ())
-            cached = self._values[key, value] = PodSet.of(chain.from_iterable(groups))
+            cached = self._values[key, value] = self._today(groups, lambda labels: labels.get(key) == value)
         return cached
 
     def _with_key(self, key: str) -> PodSet:
         cached = self._keys.get(key)
         if cached is None:
-            values = self._carriers.get(key, {}).values()
-            cached = self._keys[key] = PodSet.of(chain.from_iterable(chain.from_iterable(values)))
+            groups = chain.from_iterable(self._carriers.get(key, {}).values())
+            cached = self._keys[key] = self._today(groups, lambda labels: key in labels)
         return cached
+
+    def _today(self, groups: Iterable[list[int]], has: Callable[[Mapping[str, str]], bool]) -> PodSet:
+        """What the first index says, with the positions that moved since judged by their labels of today."""
+        found = PodSet.of(list(chain.from_iterable(groups)))
+        if not self._moved:
+            return found
+        today = [position for position, labels in self._moved.items() if labels is not None and has(labels)]
+        return found - PodSet.of(list(self._moved)) | PodSet.of(today)
+
+
+Held = TypeVar("Held", str, tuple[str, str])
+
+
+def _replace(memo: dict[Held, PodSet], position: int, old: Set[Held], new: Set[Held]) -> None:
+    """Take a position out of the sets of what it no longer has, and into those of what it has now."""
+    for held in old ^ new:
+        if held in memo:
+            memo[held] = memo[held].put(position, held in new)

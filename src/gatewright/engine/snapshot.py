@@ -1,32 +1,34 @@
-"""The input of the engine: an immutable set of objects, and the endpoints that they make.
+"""The input of the engine: an immutable set of objects, and the endpoints, namespaces and nodes that they make.
 
-A snapshot knows what every pod, namespace and node looks like to a policy. `apply` gives the next snapshot; nothing is
-ever changed in place, so a verdict always belongs to one well-defined state of the cluster.
+A snapshot knows what every pod, namespace and node looks like to a policy. `step` gives the next snapshot and what
+became different on the way; nothing is ever changed in place, so a verdict always belongs to one well-defined state of
+the cluster.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress, parse_address
 from gatewright.engine.model import Endpoint
-from gatewright.engine.ports import Protocol, Range, Ranges, normalize
+from gatewright.engine.roster import Move, NodeAddresses, Roster
 from gatewright.objects.cluster_policy import ClusterPolicy
-from gatewright.objects.core import Container, Namespace, Node, Pod, PodSpec, Service
-from gatewright.objects.meta import Object
+from gatewright.objects.core import Node, Pod, Service
+from gatewright.objects.meta import Key, Object
 from gatewright.objects.policy import NetworkPolicy
-from gatewright.objects.workloads import CronJob, DaemonSet, Workload
 
-Key = tuple[str, str, str]
 T = TypeVar("T", bound=Object)
+Policy = NetworkPolicy | ClusterPolicy
+Labels = dict[str, str]
 
+NAMESPACE, NODE = "Namespace", "Node"
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 """Set by the API server on every namespace, so every namespace has it, declared or not."""
-FINISHED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,37 @@ class Changes:
     gone: tuple[Key, ...] = ()
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """An immutable set of objects by key (kind, namespace, name).
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From one snapshot to the next: what a policy may see differently.
 
-    `pod_range` holds the addresses that pods can have, where it is known: it narrows what an ipBlock may match while
-    the addresses of pods are not known yet. Empty means unknown.
+    `moves` are those of endpoints, `policies` those written, rewritten or gone (None), `namespaces` those whose labels
+    are new, different or gone, `nodes` says whether a node's labels or addresses differ.
     """
 
-    objects: Mapping[Key, Object] = field(default_factory=lambda: MappingProxyType({}))
-    pod_range: AddressSet = NO_ADDRESSES
+    snapshot: Snapshot
+    moves: tuple[Move, ...] = ()
+    policies: tuple[tuple[Key, Policy | None], ...] = ()
+    namespaces: tuple[str, ...] = ()
+    nodes: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable set of objects by key (kind, namespace, name). Made by `of`, and from another one by `step`.
+
+    `pod_range` holds the addresses that pods can have, where it is known: it narrows what an ipBlock may match while
+    the addresses of pods are not known yet. Empty means unknown. `namespaces` are labels by namespace: those declared,
+    and those that something else names; `population` counts what stands in each. `node_addresses` are those that Node
+    objects declare.
+    """
+
+    objects: Mapping[Key, Object]
+    pod_range: AddressSet
+    roster: Roster
+    namespaces: Mapping[str, Labels]
+    population: Mapping[str, int]
+    node_addresses: NodeAddresses
 
     @classmethod
     def of(cls, objects: Iterable[Object], *, pod_cidrs: Iterable[str] = ()) -> Snapshot:
@@ -54,74 +77,140 @@ class Snapshot:
         pod_range = NO_ADDRESSES
         for cidr in pod_cidrs:
             pod_range |= AddressSet.of_block(cidr)
-        return cls(MappingProxyType({item.key: item for item in objects}), pod_range)
+        by_key = {item.key: item for item in objects}
+        nodes = {item.metadata.name: _addresses(item) for item in by_key.values() if isinstance(item, Node)}
+        population = Counter([key[1] for key in by_key if key[1]])
+        declared = [name for kind, _, name in by_key if kind == NAMESPACE]
+        namespaces = {name: _labels(name, by_key) for name in sorted({*population, *declared})}
+        roster = Roster.of(by_key.values(), nodes)
+        return cls(MappingProxyType(by_key), pod_range, roster, namespaces, population, nodes)
+
+    def step(self, changes: Changes) -> Step:
+        """The next snapshot, and what became different."""
+        objects = dict(self.objects)
+        touched: dict[Key, Object | None] = {key: None for key in changes.gone if objects.pop(key, None) is not None}
+        for item in changes.put:
+            objects[item.key] = touched[item.key] = item
+        population, namespaces, renamed = self._namespaces_after(touched, objects)
+        nodes, relabelled = self._nodes_after(touched)
+        made = {key: objects.get(key) for key in self._hosted_on(nodes)} | touched
+        roster, moves = self.roster.change(made, nodes)
+        following = Snapshot(MappingProxyType(objects), self.pod_range, roster, namespaces, population, nodes)
+        readdressed = nodes is not self.node_addresses or self._claims_differ(touched)
+        if not readdressed and "nodes_by_address" in vars(self):
+            vars(following)["nodes_by_address"] = self.nodes_by_address
+        policies = tuple((key, item) for key, item in touched.items() if isinstance(item or self.objects[key], Policy))
+        return Step(following, moves, cast(Any, policies), renamed, relabelled or readdressed)
 
     def apply(self, changes: Changes) -> Snapshot:
         """The next snapshot."""
-        objects = dict(self.objects)
-        for key in changes.gone:
-            objects.pop(key, None)
-        for item in changes.put:
-            objects[item.key] = item
-        return Snapshot(MappingProxyType(objects), self.pod_range)
+        return self.step(changes).snapshot
 
     def all(self, kind: type[T]) -> list[T]:
         """Every object of a kind, by namespace and name: the order of the input never shows."""
-        found = (item for item in self.objects.values() if isinstance(item, kind))
-        return sorted(found, key=lambda item: (item.namespace, item.name))
+        found = [item for own, items in self._by_type.items() if issubclass(own, kind) for item in items]
+        return sorted(cast("list[T]", found), key=lambda item: (item.metadata.namespace, item.metadata.name))
 
     @cached_property
-    def policies(self) -> tuple[NetworkPolicy, ...]:
-        """The NetworkPolicies."""
-        return tuple(self.all(NetworkPolicy))
-
-    @cached_property
-    def cluster_policies(self) -> tuple[ClusterPolicy, ...]:
-        """The cluster-wide policies of every kind."""
-        return tuple(self.all(ClusterPolicy))
-
-    @cached_property
-    def services(self) -> tuple[Service, ...]:
-        """The Services."""
-        return tuple(self.all(Service))
-
-    @cached_property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """Everything that can open or receive a connection, in order of namespace, name and kind."""
-        nodes = {node.name: node_addresses(node) for node in self.all(Node)}
-        found = [item for item in self.objects.values() if isinstance(item, Pod | Workload | CronJob)]
-        found.sort(key=lambda item: (item.metadata.namespace, item.metadata.name, item.kind))
-        made: list[Endpoint] = []
-        for item in found:
-            if not isinstance(item, Pod):
-                made.append(_workload_endpoint(item, len(made)))
-            elif item.status.phase not in FINISHED:
-                made.append(_pod_endpoint(item, len(made), nodes))
-        return tuple(made)
-
-    @cached_property
-    def namespaces(self) -> dict[str, dict[str, str]]:
-        """Labels by namespace: those declared, and those that something else names."""
-        names = {item.namespace for item in self.objects.values() if item.namespace}
-        labels: dict[str, dict[str, str]] = {name: {} for name in sorted(names)}
-        for namespace in self.all(Namespace):
-            labels[namespace.name] = namespace.labels
-        return {name: {**own, NAMESPACE_NAME_LABEL: name} for name, own in labels.items()}
-
-    @cached_property
-    def nodes_by_address(self) -> dict[IPAddress, str]:
-        """The node that has an address: from Node objects, host-network pods, and the hostIP of pods."""
-        found: dict[IPAddress, str] = {}
-        for node in self.all(Node):
-            found.update(dict.fromkeys(node_addresses(node), node.name))
-        for pod in self.all(Pod):
-            addresses = (*(pod.ips if pod.spec.host_network else ()), *pod.host_ips)
-            for text in addresses if pod.spec.node_name else ():
-                found.setdefault(parse_address(text), pod.spec.node_name)
+    def _by_type(self) -> dict[type[Object], list[Object]]:
+        found: dict[type[Object], list[Object]] = defaultdict(list)
+        for item in self.objects.values():
+            found[type(item)].append(item)
         return found
 
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Everything that can open or receive a connection, in order of namespace, name and kind."""
+        return self.roster.in_order
 
-def node_addresses(node: Node) -> tuple[IPAddress, ...]:
+    @property
+    def policies(self) -> list[NetworkPolicy]:
+        """The NetworkPolicies."""
+        return self.all(NetworkPolicy)
+
+    @property
+    def cluster_policies(self) -> list[ClusterPolicy]:
+        """The cluster-wide policies of every kind."""
+        return self.all(ClusterPolicy)
+
+    @property
+    def services(self) -> list[Service]:
+        """The Services."""
+        return self.all(Service)
+
+    @cached_property
+    def nodes_by_address(self) -> Mapping[IPAddress, str]:
+        """The node that has an address: from Node objects, host-network pods, and the hostIP of pods."""
+        found: dict[IPAddress, str] = {}
+        for name, addresses in sorted(self.node_addresses.items()):
+            found.update(dict.fromkeys(addresses, name))
+        for pod in self.all(Pod):
+            for address, node in _claims(pod):
+                found.setdefault(address, node)
+        return found
+
+    def _namespaces_after(
+        self, touched: Mapping[Key, Object | None], objects: Mapping[Key, Object]
+    ) -> tuple[Mapping[str, int], Mapping[str, Labels], tuple[str, ...]]:
+        """Population and labels of namespaces after a change, and the names of those whose labels differ."""
+        population, namespaces = dict(self.population), dict(self.namespaces)
+        for key in touched:
+            if key[1]:
+                population[key[1]] = population.get(key[1], 0) + (key in objects) - (key in self.objects)
+        different = []
+        for name in sorted({key[2] if key[0] == NAMESPACE else key[1] for key in touched}):
+            exists = (NAMESPACE, "", name) in objects or population.get(name, 0) > 0
+            labels = _labels(name, objects) if name and exists else None
+            if labels != namespaces.get(name):
+                different.append(name)
+                if labels is None:
+                    del namespaces[name]
+                else:
+                    namespaces[name] = labels
+        return population, namespaces if different else self.namespaces, tuple(different)
+
+    def _nodes_after(self, touched: Mapping[Key, Object | None]) -> tuple[NodeAddresses, bool]:
+        """The addresses of Node objects after a change, and whether the labels of one of them differ."""
+        addresses, relabelled = dict(self.node_addresses), False
+        for key, item in touched.items():
+            if key[0] == NODE:
+                before = self.objects.get(key)
+                relabelled |= (before and before.labels) != (item and item.labels)
+                addresses.pop(key[2], None)
+                if isinstance(item, Node):
+                    addresses[key[2]] = _addresses(item)
+        return (self.node_addresses if addresses == self.node_addresses else addresses), relabelled
+
+    def _hosted_on(self, nodes: NodeAddresses) -> list[Key]:
+        """The host-network pods of nodes whose addresses are not those of this snapshot."""
+        if nodes is self.node_addresses:
+            return []
+        changed = {name for name, own in (nodes.items() ^ self.node_addresses.items())}
+        return [one.key for one in self.roster if one.host_network and one.node in changed]
+
+    def _claims_differ(self, touched: Mapping[Key, Object | None]) -> bool:
+        """Whether pods that came, went or changed make `nodes_by_address` another one. False while nobody asked it."""
+        if "nodes_by_address" not in vars(self):
+            return False
+        declared = {address for own in self.node_addresses.values() for address in own}
+        for key, item in touched.items():
+            before = self.objects.get(key)
+            old = set(_claims(before)) if isinstance(before, Pod) else set()
+            new = set(_claims(item)) if isinstance(item, Pod) else set()
+            if any(address not in declared for address, _ in old - new):
+                return True
+            came = [claim for claim in new - old if claim[0] not in declared]
+            if any(self.nodes_by_address.get(address) != node for address, node in came):
+                return True
+        return False
+
+
+def _labels(name: str, objects: Mapping[Key, Object]) -> Labels:
+    declared = objects.get((NAMESPACE, "", name))
+    return {**(declared.labels if declared else {}), NAMESPACE_NAME_LABEL: name}
+
+
+def _addresses(node: Node) -> tuple[IPAddress, ...]:
     """The addresses of a node; names among them (type Hostname) are left out."""
     found = []
     for entry in node.status.addresses:
@@ -132,66 +221,9 @@ def node_addresses(node: Node) -> tuple[IPAddress, ...]:
     return tuple(found)
 
 
-def _pod_endpoint(pod: Pod, index: int, nodes: dict[str, tuple[IPAddress, ...]]) -> Endpoint:
-    addresses = tuple(parse_address(text) for text in pod.ips)
-    if pod.spec.host_network and not addresses:
-        addresses = tuple(parse_address(text) for text in pod.host_ips) or nodes.get(pod.spec.node_name, ())
-    ports = _ports(pod.spec)
-    return Endpoint(
-        index=index,
-        namespace=pod.namespace,
-        name=pod.name,
-        kind="Pod",
-        labels=pod.labels,
-        addresses=addresses,
-        named_ports=ports.named,
-        ports=ports.declared,
-        node=pod.spec.node_name,
-        host_network=pod.spec.host_network,
-        origin=pod.origin,
-    )
-
-
-def _workload_endpoint(workload: Workload | CronJob, index: int) -> Endpoint:
-    template = workload.template
-    ports = _ports(template.spec)
-    return Endpoint(
-        index=index,
-        namespace=workload.namespace,
-        name=workload.name,
-        kind=workload.kind,
-        labels=template.metadata.labels,
-        named_ports=ports.named,
-        ports=ports.declared,
-        host_network=template.spec.host_network,
-        many=workload.replicas > 1 or isinstance(workload, DaemonSet),
-        origin=workload.origin,
-    )
-
-
-def _serving(spec: PodSpec) -> list[Container]:
-    """The containers whose ports count: all that run beside each other (sidecars are restartable init containers)."""
-    sidecars = [container for container in spec.init_containers if container.restart_policy == "Always"]
-    return [*spec.containers, *sidecars]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ports:
-    """The ports that a pod declares: by name, and all of them. Pods that declare the same share one."""
-
-    named: dict[tuple[str, Protocol], Ranges]
-    declared: tuple[tuple[Protocol, int], ...]
-
-
-def _ports(spec: PodSpec) -> _Ports:
-    return _ports_of(tuple((p.name, p.protocol, p.container_port) for c in _serving(spec) for p in c.ports))
-
-
-@lru_cache(maxsize=65536)
-def _ports_of(written: tuple[tuple[str, str, int], ...]) -> _Ports:
-    named: dict[tuple[str, Protocol], list[Range]] = {}
-    for name, protocol, number in written:
-        if name:
-            named.setdefault((name, Protocol(protocol)), []).append((number, number))
-    declared = {(Protocol(protocol), number) for _, protocol, number in written}
-    return _Ports({key: normalize(numbers) for key, numbers in named.items()}, tuple(sorted(declared)))
+def _claims(pod: Pod) -> list[tuple[IPAddress, str]]:
+    """The addresses that a pod knows to be its node's."""
+    node = pod.spec.node_name
+    if not node:
+        return []
+    return [(parse_address(text), node) for text in (*(pod.ips if pod.spec.host_network else ()), *pod.host_ips)]

@@ -17,10 +17,10 @@ from gatewright.engine.model import Endpoint
 from gatewright.engine.owners import by_owner, standing
 from gatewright.engine.ports import LAST_PORT, Protocol
 from gatewright.engine.selectors import matches
-from gatewright.engine.snapshot import Key
 from gatewright.engine.verdict import Party
 from gatewright.errors import GatewrightError
 from gatewright.objects.core import Service, ServicePort
+from gatewright.objects.meta import Key
 
 SERVICE = "Service"
 INGRESS = "Ingress"

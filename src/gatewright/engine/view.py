@@ -13,12 +13,13 @@ from itertools import chain
 
 from gatewright.engine.addresses import AddressSet
 from gatewright.engine.compile import Compiled
-from gatewright.engine.connectivity import Access, Connection
+from gatewright.engine.connectivity import Connection
 from gatewright.engine.model import Direction, Endpoint, RuleOrigin
 from gatewright.engine.owners import TEMPLATE_HASH, by_owner
-from gatewright.engine.snapshot import Key
+from gatewright.engine.parts import Access
 from gatewright.engine.twins import Relations
 from gatewright.engine.verdict import DomainName
+from gatewright.objects.meta import Key
 
 PER_POD_LABELS = frozenset(
     {

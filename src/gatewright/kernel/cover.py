@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import FAMILIES, NO_ADDRESSES, AddressSet
@@ -89,12 +89,16 @@ class Cover:
     parts: tuple[Part, ...] = ()
 
 
-def cover(rules: Iterable[Rule], endpoints: tuple[Endpoint, ...]) -> Cover:
+At = Callable[[int], Endpoint]
+"""The endpoint at a position."""
+
+
+def cover(rules: Iterable[Rule], at: At) -> Cover:
     """The union of the rules' peers and ports. A peer pod without a known address contributes nothing."""
     open_to_all, pods, blocks = _by_ports(rules)
     if open_to_all.is_everything:
         return Cover(everything=True)
-    parts = [part for family in FAMILIES for part in _family_parts(family, _pod_ports(pods, endpoints, family), blocks)]
+    parts = [part for family in FAMILIES for part in _family_parts(family, _pod_ports(pods, at, family), blocks)]
     parts.append(Part(Kind.OPEN, 0, frozenset(_open_elements(open_to_all))))
     return Cover(other_protocols=open_to_all.other, parts=tuple(part for part in parts if part.elements))
 
@@ -112,12 +116,12 @@ def _by_ports(rules: Iterable[Rule]) -> tuple[PortSet, dict[PortSet, PodSet], di
     return open_to_all, pods, blocks
 
 
-def _pod_ports(pods: Mapping[PortSet, PodSet], endpoints: tuple[Endpoint, ...], family: int) -> dict[int, PortSet]:
+def _pod_ports(pods: Mapping[PortSet, PodSet], at: At, family: int) -> dict[int, PortSet]:
     """Address to what is covered, for the pods of one family."""
     result: dict[int, PortSet] = {}
     for ports, members in pods.items():
         for position in members:
-            address = endpoints[position].address(family)
+            address = at(position).address(family)
             if address is not None:
                 number = int(address)
                 result[number] = result.get(number, NO_TRAFFIC) | ports

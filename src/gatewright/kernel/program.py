@@ -22,7 +22,7 @@ from typing import Protocol
 from gatewright.engine.addresses import FAMILIES
 from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Tier, TierRules
 from gatewright.engine.model import Rule as PolicyRule
-from gatewright.kernel.cover import Cover, Part, cover
+from gatewright.kernel.cover import At, Cover, Part, cover
 from gatewright.kernel.names import class_name, digest, policies_of
 from gatewright.kernel.table import (
     ADDRESS_FIELD,
@@ -63,9 +63,8 @@ class Options:
 class CompiledRules(Protocol):
     """What the program needs of `engine.compile.Compiled`."""
 
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """All endpoints, by position."""
+    def at(self, position: int) -> Endpoint:
+        """The endpoint at a position."""
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
         """What is in force for one endpoint; pods of one class share one instance."""
@@ -102,7 +101,7 @@ def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Opti
     for direction in (Direction.EGRESS, Direction.INGRESS):
         classes = _classes(compiled, subjects, direction)
         for pod_class in classes:
-            class_sets, class_chains = _class_parts(pod_class, compiled.endpoints)
+            class_sets, class_chains = _class_parts(pod_class, compiled.at)
             sets += class_sets
             chains += class_chains
         maps += _maps(direction, classes)
@@ -150,7 +149,7 @@ def _classes(compiled: CompiledRules, local: Sequence[int], direction: Direction
     by_identity: dict[int, list[Endpoint]] = {}
     rules_of: dict[tuple[TierRules, ...], DirectionRules] = {}
     for index in local:
-        endpoint, rules = compiled.endpoints[index], compiled.rules(index, direction)
+        endpoint, rules = compiled.at(index), compiled.rules(index, direction)
         if not rules or endpoint.host_network or not endpoint.addresses:
             continue
         if id(rules) not in by_identity:
@@ -174,7 +173,7 @@ def _key(pod: Endpoint) -> str:
     return f"{pod.namespace}/{pod.name}/{pod.kind}"
 
 
-def _class_parts(pod_class: PodClass, endpoints: tuple[Endpoint, ...]) -> tuple[list[Set], list[Chain]]:
+def _class_parts(pod_class: PodClass, at: At) -> tuple[list[Set], list[Chain]]:
     """The sets and chains of one class. Only an Admin tier that can pass needs a chain of its own."""
     direction = pod_class.rules.direction
     accept = ACCEPT_OF[direction]
@@ -185,7 +184,7 @@ def _class_parts(pod_class: PodClass, endpoints: tuple[Endpoint, ...]) -> tuple[
     for tier in pod_class.rules.tiers:
         if tier.tier is Tier.NETWORK_POLICY and not tier.policies:
             continue
-        stages = _stages(tier, endpoints)
+        stages = _stages(tier, at)
         tier_rules: list[Rule] = []
         for stage in stages:
             stage_sets, stage_rules = _stage_parts(pod_class, stage, tier.tier)
@@ -203,17 +202,17 @@ def _class_parts(pod_class: PodClass, endpoints: tuple[Endpoint, ...]) -> tuple[
     return sets, chains
 
 
-def _stages(tier: TierRules, endpoints: tuple[Endpoint, ...]) -> list[Stage]:
+def _stages(tier: TierRules, at: At) -> list[Stage]:
     """The tier's rules in runs of one action. Within a run order does not matter, so a run is one union."""
     if tier.tier is Tier.NETWORK_POLICY:
-        return [Stage("", cover(tier.rules, endpoints), Action.ACCEPT)]
+        return [Stage("", cover(tier.rules, at), Action.ACCEPT)]
     runs: list[tuple[Action, list[PolicyRule]]] = []
     for rule in tier.rules:
         if not runs or runs[-1][0] is not rule.action:
             runs.append((rule.action, []))
         runs[-1][1].append(rule)
     prefix = tier.tier.name.lower()
-    return [Stage(f"{prefix}{number}.", cover(rules, endpoints), action) for number, (action, rules) in enumerate(runs)]
+    return [Stage(f"{prefix}{number}.", cover(rules, at), action) for number, (action, rules) in enumerate(runs)]
 
 
 def _stage_parts(pod_class: PodClass, stage: Stage, tier: Tier) -> tuple[list[Set], list[Rule]]:

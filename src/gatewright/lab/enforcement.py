@@ -59,7 +59,7 @@ class Enforcing:
         compiled = compile_snapshot(Snapshot.of(objects, pod_cidrs=self._cidrs))
         local = [one.index for one in compiled.endpoints if one.addresses and not one.host_network]
         self._applied = apply(self._nft, node_program(compiled, local), self._applied)
-        pods = {address for index in local for address in compiled.endpoints[index].addresses}
+        pods = {address for index in local for address in compiled.at(index).addresses}
         revoke(lambda flow: _still_allowed(compiled, flow), pods=pods, node=NODE_ADDRESSES)
 
 

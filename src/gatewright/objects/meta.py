@@ -56,6 +56,10 @@ class LabelSelector(Strict, frozen=True):
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()
 
 
+Key = tuple[str, str, str]
+"""(kind, namespace, name): what makes an object one and the same."""
+
+
 class Object(Lenient, frozen=True):
     """Base of every object: what kind it is, its metadata, and where it was written (None: it came from an API)."""
 
@@ -80,8 +84,8 @@ class Object(Lenient, frozen=True):
         return self.metadata.labels
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """(kind, namespace, name): what makes the object one and the same."""
+    def key(self) -> Key:
+        """Its kind, namespace and name."""
         return (self.kind, self.metadata.namespace, self.metadata.name)
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -21,11 +21,11 @@ MOST_NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An exposure under the name of its workload (`shop/web[Deployment]`), among the endpoints of its snapshot."""
+    """An exposure under the name of its workload (`shop/web[Deployment]`), `at` gives the endpoint at a position."""
 
     workload: str
     exposure: Exposure
-    endpoints: Sequence[Endpoint]
+    at: Callable[[int], Endpoint]
 
 
 def to_text(lines: list[Line], nowhere: tuple[Nowhere, ...]) -> str:
@@ -78,7 +78,7 @@ def _hidden(one: Exposure) -> str:
 def _named(line: Line) -> Iterator[str]:
     one = line.exposure
     names = ["any address outside"] if one.addresses == ALL_ADDRESSES else address_ranges(one.addresses)
-    names += [str(line.endpoints[index]) for index in islice(one.pods, MOST_NAMED)]
+    names += [str(line.at(index)) for index in islice(one.pods, MOST_NAMED)]
     count = len(names) - min(MOST_NAMED, len(one.pods)) + len(one.pods)
     yield from names[:MOST_NAMED]
     if count > MOST_NAMED:
@@ -124,7 +124,7 @@ def _item(line: Line) -> dict[str, Any]:
     if one.outcome is Outcome.DEPENDS:
         item["from"] = {
             "external": address_ranges(one.addresses),
-            "endpoints": [str(line.endpoints[index]) for index in one.pods],
+            "endpoints": [str(line.at(index)) for index in one.pods],
         }
     return item
 

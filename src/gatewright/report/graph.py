@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, AddressSet
-from gatewright.engine.connectivity import Access
 from gatewright.engine.difference import Difference
+from gatewright.engine.parts import Access
 from gatewright.engine.twins import Relations
 from gatewright.engine.verdict import DomainName
 from gatewright.engine.view import End, Group, View, order

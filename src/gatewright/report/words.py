@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from gatewright.engine.addresses import FAMILIES, AddressSet
-from gatewright.engine.connectivity import Access
+from gatewright.engine.parts import Access
 from gatewright.engine.ports import PortSet, Protocol
 from gatewright.engine.verdict import DomainName
 from gatewright.engine.view import End, Group

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gatewright.engine.addresses import AddressSet
-from gatewright.engine.connectivity import Access
 from gatewright.engine.difference import Difference, difference
+from gatewright.engine.parts import Access
 from gatewright.engine.ports import PortSet, Protocol
 from gatewright.engine.view import Group, Row, View
 from tests.unit.engine.live import Json, only_from, pod, policy, view

@@ -46,6 +46,9 @@ class World:
     ingress: tuple[DirectionRules, ...]
     egress: tuple[DirectionRules, ...]
 
+    def at(self, position: int) -> Endpoint:
+        return self.endpoints[position]
+
     def rules(self, index: int, direction: Direction) -> DirectionRules:
         return (self.ingress if direction is Direction.INGRESS else self.egress)[index]
 

@@ -94,7 +94,7 @@ def test_a_host_network_pod_and_one_without_address_are_no_subjects() -> None:
 
 def test_a_peer_without_address_contributes_nothing() -> None:
     pods = (cases.pod(0), cases.pod(1, v4=False, v6=False))
-    assert cover([accept(tcp(80), pods=(1,))], pods).parts == ()
+    assert cover([accept(tcp(80), pods=(1,))], pods.__getitem__).parts == ()
 
 
 def test_a_single_stack_pod_stands_in_the_map_of_its_family_only() -> None:
@@ -159,4 +159,4 @@ def test_everyone_on_everything_needs_no_set() -> None:
 
 
 def test_a_rule_that_covers_no_traffic_makes_no_set() -> None:
-    assert cover([accept(NO_TRAFFIC, pods=(0,), blocks=("10.0.0.0/8",))], (cases.pod(0),)).parts == ()
+    assert cover([accept(NO_TRAFFIC, pods=(0,), blocks=("10.0.0.0/8",))], (cases.pod(0),).__getitem__).parts == ()

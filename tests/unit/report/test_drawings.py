@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewright.engine.addresses import AddressSet
-from gatewright.engine.connectivity import EVERYTHING, Access
 from gatewright.engine.difference import difference
+from gatewright.engine.parts import EVERYTHING, Access
 from gatewright.engine.ports import NO_TRAFFIC, PortSet, Protocol
 from gatewright.engine.verdict import DomainName
 from gatewright.engine.view import End, Group, Row, Source, View

@@ -1,0 +1,196 @@
+"""Who is there: every endpoint at a position that it keeps as long as it lives.
+
+Positions are the bits of every `PodSet`, so they must not shift when others come and go. A first roster has its
+endpoints in order of namespace, name and kind; later ones put newcomers where somebody left, else at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+
+import msgspec
+
+from gatewright.engine.addresses import IPAddress, parse_address
+from gatewright.engine.model import Endpoint
+from gatewright.engine.ports import Protocol, Range, Ranges, normalize
+from gatewright.objects.core import Container, Pod, PodSpec
+from gatewright.objects.meta import Key, Object
+from gatewright.objects.workloads import CronJob, DaemonSet, Workload
+
+FINISHED = ("Succeeded", "Failed")
+NodeAddresses = Mapping[str, tuple[IPAddress, ...]]
+"""The addresses of each node."""
+
+
+class Move(msgspec.Struct, frozen=True):
+    """What happened at a position: somebody came (`before` None), left (`after` None), or is no longer the same."""
+
+    position: int
+    before: Endpoint | None
+    after: Endpoint | None
+
+
+class Roster:
+    """The endpoints of one snapshot by position and by key. Never changed in place."""
+
+    def __init__(self, slots: list[Endpoint | None], positions: dict[Key, int], vacant: tuple[int, ...] = ()) -> None:
+        self._slots = slots
+        self._positions = positions
+        self._vacant = vacant
+
+    @classmethod
+    def of(cls, objects: Iterable[Object], nodes: NodeAddresses) -> Roster:
+        """The endpoints that these objects make."""
+        found = [item for item in objects if isinstance(item, Pod | Workload | CronJob)]
+        found.sort(key=_order)
+        slots: list[Endpoint | None] = []
+        for item in found:
+            if (made := endpoint(item, len(slots), nodes)) is not None:
+                slots.append(made)
+        return cls(slots, {one.key: one.index for one in slots if one is not None})
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        """Everyone, by position."""
+        return (one for one in self._slots if one is not None)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def capacity(self) -> int:
+        """One more than the highest position there is, vacant or not."""
+        return len(self._slots)
+
+    def labels(self) -> Iterator[Mapping[str, str] | None]:
+        """The labels at every position, None where nobody is."""
+        return (None if one is None else one.labels for one in self._slots)
+
+    def at(self, position: int) -> Endpoint:
+        """The endpoint at a position. Raises IndexError or LookupError where nobody is."""
+        found = self._slots[position]
+        if found is None:
+            raise LookupError(f"nobody is at position {position}")
+        return found
+
+    def get(self, key: Key) -> Endpoint | None:
+        """The endpoint that an object makes, None where it makes none."""
+        position = self._positions.get(key)
+        return None if position is None else self._slots[position]
+
+    @cached_property
+    def in_order(self) -> tuple[Endpoint, ...]:
+        """Everyone, in order of namespace, name and kind."""
+        return tuple(sorted(self, key=lambda one: (one.namespace, one.name, one.kind)))
+
+    def change(self, made: Mapping[Key, Object | None], nodes: NodeAddresses) -> tuple[Roster, tuple[Move, ...]]:
+        """The next roster, where these objects are new or different (None: gone), and what moved.
+
+        Who left frees a position only for the next change: nobody takes a place in the change that emptied it.
+        """
+        slots, positions, vacant = list(self._slots), dict(self._positions), list(self._vacant)
+        freed: list[int] = []
+        moves: list[Move] = []
+        for key, item in sorted(made.items()):
+            position = positions.get(key)
+            place = position if position is not None else vacant[-1] if vacant else len(slots)
+            after = endpoint(item, place, nodes) if isinstance(item, Pod | Workload | CronJob) else None
+            before = None if position is None else slots[position]
+            if after is before or (before is not None and after is not None and _same(before, after)):
+                continue
+            moves.append(Move(place, before, after))
+            if after is None:
+                slots[place] = None
+                del positions[key]
+                freed.append(place)
+            else:
+                if place == len(slots):
+                    slots.append(after)
+                elif position is None:
+                    vacant.pop()
+                slots[place] = after
+                positions[key] = place
+        if not moves:
+            return self, ()
+        return Roster(slots, positions, (*vacant, *freed)), tuple(moves)
+
+
+def _order(item: Object) -> tuple[str, str, str]:
+    return (item.metadata.namespace, item.metadata.name, item.kind)
+
+
+def _same(one: Endpoint, other: Endpoint) -> bool:
+    return msgspec.structs.astuple(one) == msgspec.structs.astuple(other)
+
+
+def endpoint(item: Pod | Workload | CronJob, index: int, nodes: NodeAddresses) -> Endpoint | None:
+    """The endpoint that an object makes; None for a pod that has finished: its address may be another's by now."""
+    if isinstance(item, Pod):
+        return None if item.status.phase in FINISHED else _of_pod(item, index, nodes)
+    return _of_workload(item, index)
+
+
+def _of_pod(pod: Pod, index: int, nodes: NodeAddresses) -> Endpoint:
+    spec, metadata = pod.spec, pod.metadata
+    addresses = tuple([parse_address(text) for text in pod.ips])
+    if spec.host_network and not addresses:
+        addresses = tuple(parse_address(text) for text in pod.host_ips) or nodes.get(spec.node_name, ())
+    ports = _ports(spec)
+    return Endpoint(
+        index,
+        metadata.namespace,
+        metadata.name,
+        "Pod",
+        metadata.labels,
+        addresses,
+        ports.named,
+        ports.declared,
+        spec.node_name,
+        spec.host_network,
+        origin=pod.origin,
+    )
+
+
+def _of_workload(workload: Workload | CronJob, index: int) -> Endpoint:
+    template = workload.template
+    ports = _ports(template.spec)
+    return Endpoint(
+        index=index,
+        namespace=workload.namespace,
+        name=workload.name,
+        kind=workload.kind,
+        labels=template.metadata.labels,
+        named_ports=ports.named,
+        ports=ports.declared,
+        host_network=template.spec.host_network,
+        many=workload.replicas > 1 or isinstance(workload, DaemonSet),
+        origin=workload.origin,
+    )
+
+
+class _Ports(msgspec.Struct, frozen=True):
+    """The ports that a pod declares: by name, and all of them. Pods that declare the same share one."""
+
+    named: dict[tuple[str, Protocol], Ranges]
+    declared: tuple[tuple[Protocol, int], ...]
+
+
+def _ports(spec: PodSpec) -> _Ports:
+    containers = _serving(spec) if spec.init_containers else spec.containers
+    return _ports_of(tuple([(p.name, p.protocol, p.container_port) for c in containers for p in c.ports]))
+
+
+def _serving(spec: PodSpec) -> list[Container]:
+    """The containers whose ports count: all that run beside each other (sidecars are restartable init containers)."""
+    sidecars = [container for container in spec.init_containers if container.restart_policy == "Always"]
+    return [*spec.containers, *sidecars]
+
+
+@lru_cache(maxsize=65536)
+def _ports_of(written: tuple[tuple[str, str, int], ...]) -> _Ports:
+    named: dict[tuple[str, Protocol], list[Range]] = {}
+    for name, protocol, number in written:
+        if name:
+            named.setdefault((name, Protocol(protocol)), []).append((number, number))
+    declared = {(Protocol(protocol), number) for _, protocol, number in written}
+    return _Ports({key: normalize(numbers) for key, numbers in named.items()}, tuple(sorted(declared)))
