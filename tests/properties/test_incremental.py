@@ -86,7 +86,8 @@ def test_what_a_change_does_not_touch_stays_the_same_object(
     compiled = compile_snapshot(Snapshot.of(states[0], pod_cidrs=pod_cidrs))
     again = compiled.apply(Changes(tuple(states[0]))).compiled
     for direction in Direction:
-        assert compiled.classes(direction).keys() == again.classes(direction).keys()
+        rules = [{one.rules for one in state.classes(direction).values()} for state in (compiled, again)]
+        assert rules[0] == rules[1]
 
 
 def written(row: object) -> str:
@@ -110,11 +111,13 @@ def rules_of(compiled: Compiled) -> dict[tuple[str, str], Any]:
             found[str(one), direction] = said(compiled, compiled.rules(one.index, direction))
         found[str(one), "own"] = (one.labels, one.addresses, one.named_ports, one.ports, one.node, one.host_network)
     for direction in Direction:
-        members = [names(compiled, pods) for pods in compiled.classes(direction).values()]
+        classes = compiled.classes(direction)
+        members = [names(compiled, one.members) for one in classes.values()]
         assert sorted(name for each in members for name in each) == sorted(map(str, compiled.endpoints))
         found["classes", direction] = frozenset(members)
-        for rules, pods in compiled.classes(direction).items():
-            assert all(compiled.rules(position, direction) is rules for position in pods)
+        for key, each in classes.items():
+            assert all(compiled.class_of(position, direction) is each for position in each.members)
+            assert each.key == key
     return found
 
 

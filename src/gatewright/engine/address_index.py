@@ -6,11 +6,12 @@ Endpoints whose address is not known yet are answered by where it may lie: surel
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from functools import partial
 from typing import NamedTuple
 
-from gatewright.engine.addresses import ALL_ADDRESSES, AddressSet
+from gatewright.engine.addresses import ALL_ADDRESSES, AddressSet, IPAddress
 from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import Ranges, contains, intersect
@@ -45,6 +46,7 @@ class AddressIndex:
         self._positions = [position for _, position in placed]
         self._waiting = {host: PodSet.of(positions) for host, positions in waiting.items()}
         self._possible: dict[bool, Ranges] = {}
+        self._nodes: Mapping[IPAddress, str] = {}
         self.present = PodSet.of(self._positions) | self._waiting[False] | self._waiting[True]
         self._answers: dict[Ranges, tuple[PodSet, PodSet]] = {}
 
@@ -68,17 +70,18 @@ class AddressIndex:
     def _may_lie(self, host: bool, ranges: Ranges) -> bool | None:
         """Whether an address that is not known yet will lie in the ranges; None where it may."""
         if host not in self._possible:
+            self._nodes = self._snapshot.nodes_by_address
             self._possible[host] = possible_addresses(self._snapshot, host).ranges(self.family)
         shared = intersect(ranges, self._possible[host])
         return False if not shared else True if shared == self._possible[host] else None
 
     def step(self, moves: Iterable[Move], after: Snapshot) -> tuple[AddressIndex, set[Ranges]]:
         """The index of another snapshot, and the ranges asked so far whose answers are no longer the same."""
-        if self._possible and self._snapshot.nodes_by_address is not after.nodes_by_address:
+        if self._possible and self._nodes is not after.nodes_by_address:
             following = AddressIndex(after, self.family)
             return following, {ranges for ranges, old in self._answers.items() if following.within(ranges) != old}
         following = copy(self)
-        following._snapshot = after
+        following._snapshot, following._possible = after, dict(self._possible)
         places = [(move.position, self._place(move.before), self._place(move.after)) for move in moves]
         places = [place for place in places if place[1] != place[2]]
         if not places:
@@ -88,8 +91,9 @@ class AddressIndex:
         changed = set()
         for position, old, new in places:
             following._put(position, old, new)
+            lies_in = following._lies_in(old), following._lies_in(new)
             for ranges, (sure, unsure) in following._answers.items():
-                was, now = self._lies_in(ranges, old), self._lies_in(ranges, new)
+                was, now = lies_in[0](ranges), lies_in[1](ranges)
                 if was is not now:
                     answer = (sure.put(position, now is True), unsure.put(position, now is None))
                     following._answers[ranges] = answer
@@ -104,10 +108,10 @@ class AddressIndex:
         address = one.address(self.family)
         return None if address is None else int(address)
 
-    def _lies_in(self, ranges: Ranges, place: _Place) -> bool | None:
+    def _lies_in(self, place: _Place) -> Callable[[Ranges], bool | None]:
         if isinstance(place, int):
-            return contains(ranges, place)
-        return False if place is None else self._may_lie(place.host_network, ranges)
+            return lambda ranges: ranges[0][0] <= place <= ranges[-1][1] and contains(ranges, place)
+        return partial(self._may_lie, place.host_network) if place else lambda _: False
 
     def _put(self, position: int, old: _Place, new: _Place) -> None:
         for place, there in ((old, False), (new, True)):

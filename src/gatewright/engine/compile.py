@@ -30,11 +30,15 @@ Meaning = tuple[PortSet, ...]
 """What port names mean on some pods, in the order of the names."""
 
 
+ClassKey = tuple[int, Meaning]
+"""What a class is known by from one state to the next: the cell of the partition, and what port names mean."""
+
+
 class Class(msgspec.Struct, frozen=True):
     """Pods that the same policies select, and on which port names have one meaning."""
 
+    key: ClassKey
     members: PodSet
-    meaning: Meaning
     rules: DirectionRules
 
 
@@ -63,10 +67,14 @@ class Compiled:
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
         """The rules of one endpoint in one direction; pods of one class share one instance."""
+        return self._rules[direction].of(index).rules
+
+    def class_of(self, index: int, direction: Direction) -> Class:
+        """The class of one endpoint in one direction."""
         return self._rules[direction].of(index)
 
-    def classes(self, direction: Direction) -> Mapping[DirectionRules, PodSet]:
-        """The endpoints of each class, host-network endpoints among the unrestricted."""
+    def classes(self, direction: Direction) -> Mapping[ClassKey, Class]:
+        """Every class in one direction; host-network endpoints are among the unrestricted."""
         return self._rules[direction].classes
 
     @property
@@ -103,7 +111,7 @@ class Compiled:
             [one.position for one in step.moves if one.before and one.after and not _same_names(one.before, one.after)]
         )
         following._redraft(stale | dict(step.policies), came, left, other_ports)
-        return Update(following, step)
+        return Update(following, step, {direction: rules.touched for direction, rules in following._rules.items()})
 
     def _redraft(
         self,
@@ -144,10 +152,14 @@ class Compiled:
 
 
 class Update(msgspec.Struct, frozen=True):
-    """What follows from a change: the rules now, and what in the snapshot led to them."""
+    """What follows from a change: the rules now, what in the snapshot led to them, and the classes it touches.
+
+    `touched` are, by direction, those that are new, gone, have other rules or other members.
+    """
 
     compiled: Compiled
     step: Step
+    touched: dict[Direction, set[ClassKey]]
 
 
 def compile_snapshot(snapshot: Snapshot) -> Compiled:
@@ -165,23 +177,24 @@ class _Rules:
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
         self.partition = Partition()
-        self.classes: dict[DirectionRules, PodSet] = {}
+        self.classes: dict[ClassKey, Class] = {}
+        self.touched: set[ClassKey] = set()
         self._drafts: dict[Place, DraftPolicy] = {}
         self._cells: dict[int, tuple[Policies, tuple[Class, ...]]] = {}
 
     def copy(self) -> _Rules:
-        """Rules of their own."""
+        """Rules of their own, with nothing touched yet."""
         other = _Rules(self.direction)
         other.partition = self.partition.copy()
         other.classes, other._drafts, other._cells = dict(self.classes), dict(self._drafts), dict(self._cells)
         return other
 
-    def of(self, position: int) -> DirectionRules:
-        """What is in force at a position."""
+    def of(self, position: int) -> Class:
+        """The class of a position."""
         classes = self._cells[self.partition.cell_of(position)][1]
         if len(classes) == 1:
-            return classes[0].rules
-        return next(one.rules for one in classes if position in one.members)
+            return classes[0]
+        return next(one for one in classes if position in one.members)
 
     def follow(
         self,
@@ -227,32 +240,33 @@ class _Rules:
                 policies, classes = self._cells.pop(cell)
                 known[policies] = classes
                 for one in classes:
-                    del self.classes[one.rules]
+                    del self.classes[one.key]
+                    self.touched.add(one.key)
         for cell in touched:
             if members := self.partition.members(cell):
                 policies = self.partition.policies(cell)
                 old = known.get(policies, ()) if rewritten.isdisjoint(policies) else ()
-                kept = {one.meaning: one for one in old}
-                classes = tuple(self._classes(policies, members, kept, selection))
+                kept = {one.key[1]: one.rules for one in old}
+                classes = tuple(self._classes(cell, members, kept, selection))
                 self._cells[cell] = (policies, classes)
                 for one in classes:
-                    self.classes[one.rules] = one.members
+                    self.classes[one.key] = one
+                    self.touched.add(one.key)
 
     def _classes(
-        self, policies: Policies, members: PodSet, kept: Mapping[Meaning, Class], selection: Selection
+        self, cell: int, members: PodSet, kept: Mapping[Meaning, DirectionRules], selection: Selection
     ) -> Iterator[Class]:
         """The members of a cell by what the port names in its rules mean on them."""
-        chosen = [self._drafts[place] for place in policies]
+        chosen = [self._drafts[place] for place in self.partition.policies(cell)]
         names = sorted({name for one in chosen for name in one.names})
         parts: list[tuple[Meaning, PodSet]] = [((), members)]
         for name in names:
             parts = [each for part in parts for each in _told_apart(*part, selection.carriers(name))]
         for meaning, pods in parts:
-            if meaning in kept:
-                yield Class(pods, meaning, kept[meaning].rules)
-            else:
-                tiers = _tiers(chosen, dict(zip(names, meaning, strict=True)))
-                yield Class(pods, meaning, DirectionRules(self.direction, tiers))
+            rules = kept.get(meaning)
+            if rules is None:
+                rules = DirectionRules(self.direction, _tiers(chosen, dict(zip(names, meaning, strict=True))))
+            yield Class((cell, meaning), pods, rules)
 
 
 def _told_apart(meaning: Meaning, pods: PodSet, carriers: Mapping[PortSet, PodSet]) -> Iterator[tuple[Meaning, PodSet]]:

@@ -10,7 +10,7 @@ What hangs on addresses that are not known yet is kept apart: see `Access`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Set
 from copy import copy
 from functools import cached_property
 
@@ -18,7 +18,7 @@ import msgspec
 
 from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, NO_ADDRESSES, AddressSet
-from gatewright.engine.compile import Compiled, Update
+from gatewright.engine.compile import Class, ClassKey, Compiled, Update
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule
 from gatewright.engine.parts import EVERYTHING, Access, parts
 from gatewright.engine.podset import NO_PODS, PodSet
@@ -76,12 +76,11 @@ def families_in_use(compiled: Compiled) -> tuple[int, ...]:
 class _Side(msgspec.Struct, frozen=True):
     """A class in one direction, in one family: who it is, and what may be done with whom.
 
-    `everyone` is the class, `members` those of it that can have an address of the family. `peers`, `addresses` and
-    `names` say what may pass to or from whom; `reach` is all of `peers`. `blocks` are the address ranges that `peers`
-    hangs on.
+    `members` are those that can have an address of the family. `peers`, `addresses` and `names` say what may pass to or
+    from whom; `reach` is all of `peers`. `blocks` are the address ranges that `peers` hangs on.
     """
 
-    everyone: PodSet
+    rules: DirectionRules
     members: PodSet
     peers: dict[Access, PodSet]
     reach: PodSet
@@ -89,13 +88,23 @@ class _Side(msgspec.Struct, frozen=True):
     names: dict[DomainName, Access]
     blocks: frozenset[Ranges]
 
-    def with_members(self, everyone: PodSet, present: PodSet) -> _Side:
-        """The same rules for other pods."""
-        return msgspec.structs.replace(self, everyone=everyone, members=everyone & present)
+
+_NO_SIDE = _Side(DirectionRules(Direction.INGRESS), NO_PODS, {}, NO_PODS, {}, {}, frozenset())
 
 
-Sides = dict[DirectionRules, _Side]
-Crossing = tuple[DirectionRules, DirectionRules]
+class _Delta(msgspec.Struct, frozen=True):
+    """What became of a side: the members that came or left, and the peers with which something else may be done."""
+
+    members: PodSet
+    peers: PodSet
+
+    def __bool__(self) -> bool:
+        return bool(self.members or self.peers)
+
+
+Sides = dict[ClassKey, _Side]
+Crossing = tuple[ClassKey, ClassKey]
+"""A sending and a receiving class."""
 
 
 class Connectivity:
@@ -111,11 +120,11 @@ class Connectivity:
         self._sides: dict[Direction, Sides] = {}
         for direction in Direction:
             classes = compiled.classes(direction)
-            self._sides[direction] = {rules: self._side(rules, everyone) for rules, everyone in classes.items()}
+            self._sides[direction] = {key: self._side(one) for key, one in classes.items()}
         self._crossings: dict[Crossing, tuple[Rectangle, ...]] = {}
-        for sender in self._sides[Direction.EGRESS]:
-            for receiver in self._near(sender, Direction.INGRESS):
-                self._cross(sender, receiver)
+        for key, side in self._sides[Direction.EGRESS].items():
+            for receiver in self._classes_in(side.reach, Direction.INGRESS):
+                self._cross((key, receiver))
 
     @cached_property
     def rectangles(self) -> tuple[Rectangle, ...]:
@@ -139,10 +148,10 @@ class Connectivity:
         sides = self._sides[Direction.EGRESS].values()
         return tuple(Named(one.members, *item) for one in sides if one.members for item in one.names.items())
 
-    def admitted(self, rules: DirectionRules) -> dict[Access, PodSet]:
-        """Who may connect to a class of pods, their own node apart, by what they may do."""
-        present = self._index.present
-        return {access: peers & present for access, peers in self._sides[Direction.INGRESS][rules].peers.items()}
+    def admitted(self, index: int) -> dict[Access, PodSet]:
+        """Who may connect to an endpoint, its own node apart, by what they may do."""
+        side = self._sides[Direction.INGRESS][self.compiled.class_of(index, Direction.INGRESS).key]
+        return {access: peers & self._index.present for access, peers in side.peers.items()}
 
     def after(self, update: Update) -> Connectivity:
         """What is allowed after a change, worked out from this."""
@@ -154,60 +163,57 @@ class Connectivity:
             vars(following).pop(memo, None)
         following.compiled = update.compiled
         following._index, ranges = self._index.step(update.step.moves, update.compiled.snapshot)
-        following._sides, following._crossings = {}, dict(self._crossings)
+        following._crossings = dict(self._crossings)
         arrived = (following._index.present ^ self._index.present) | (self.compiled.hosts ^ following.compiled.hosts)
-        fresh, moved = {}, {}
+        sides, deltas = {}, {}
         for direction in Direction:
-            fresh[direction], moved[direction] = following._renew(self, direction, ranges, arrived)
-        for crossing in self._touching(fresh):
-            following._crossings.pop(crossing, None)
-        for crossing in following._touching(fresh) | following._where_moved(moved):
-            following._cross(*crossing)
+            again = update.touched[direction] | self._hanging_on(ranges, direction)
+            again |= {update.compiled.class_of(one, direction).key for one in arrived if roster.is_taken(one)}
+            sides[direction], deltas[direction] = following._renewed(self._sides[direction], direction, again, arrived)
+        following._sides = sides
+        crossings = set()
+        for direction in Direction:
+            for key, delta in deltas[direction].items():
+                crossings |= following._touched(direction, key, delta, deltas)
+        for crossing in crossings:
+            following._cross(crossing)
         return following
 
-    def _touching(self, classes: dict[Direction, set[DirectionRules]]) -> set[Crossing]:
-        """Where these classes may meet others, those of them that there are in this state."""
-        senders = classes[Direction.EGRESS] & self._sides[Direction.EGRESS].keys()
-        receivers = classes[Direction.INGRESS] & self._sides[Direction.INGRESS].keys()
-        found = {(rules, other) for rules in senders for other in self._near(rules, Direction.INGRESS)}
-        return found | {(other, rules) for rules in receivers for other in self._near(rules, Direction.EGRESS)}
+    def _hanging_on(self, ranges: set[Ranges], direction: Direction) -> set[ClassKey]:
+        """The classes whose peers hang on some address ranges."""
+        if not ranges:
+            return set()
+        return {key for key, side in self._sides[direction].items() if not ranges.isdisjoint(side.blocks)}
 
-    def _where_moved(self, moved: dict[Direction, dict[DirectionRules, PodSet]]) -> set[Crossing]:
-        """Where members that came to a class, or left it, are among the peers of another."""
-        senders, receivers = self._sides[Direction.EGRESS], self._sides[Direction.INGRESS]
-        found: set[Crossing] = set()
-        for rules, delta in moved[Direction.EGRESS].items():
-            found |= {(rules, other) for other, side in receivers.items() if side.reach & delta}
-        for rules, delta in moved[Direction.INGRESS].items():
-            found |= {(other, rules) for other, side in senders.items() if side.reach & delta}
-        return found
+    def _renewed(
+        self, before: Sides, direction: Direction, keys: set[ClassKey], arrived: PodSet
+    ) -> tuple[Sides, dict[ClassKey, _Delta]]:
+        """The sides of one direction where these classes may not be what they were, and what became of each."""
+        sides, deltas = dict(before), {}
+        classes = self.compiled.classes(direction)
+        for key in keys:
+            old, one = sides.pop(key, _NO_SIDE), classes.get(key)
+            new = _NO_SIDE
+            if one is not None:
+                new = sides[key] = self._side(one)
+            delta = _Delta((old.members ^ new.members) | (new.members & arrived), _differing(old.peers, new.peers))
+            if delta:
+                deltas[key] = delta
+        return sides, deltas
 
-    def _renew(
-        self, old: Connectivity, direction: Direction, ranges: set[Ranges], arrived: PodSet
-    ) -> tuple[set[DirectionRules], dict[DirectionRules, PodSet]]:
-        """Make the sides of one direction, from those of another state where they stand as they are.
+    def _touched(
+        self, direction: Direction, key: ClassKey, delta: _Delta, deltas: dict[Direction, dict[ClassKey, _Delta]]
+    ) -> set[Crossing]:
+        """Where what became of a class matters: with the classes of its peers, and with those whose peer it is."""
+        other = Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
+        found = set(self._classes_in(delta.peers, other))
+        if delta.members:
+            found |= set(delta.members.among([(one, side.reach) for one, side in self._sides[other].items()]))
+            found |= set(delta.members.among([(one, its.peers) for one, its in deltas[other].items()]))
+        return {(key, one) if direction is Direction.EGRESS else (one, key) for one in found}
 
-        Gives the classes that are new, gone, or say something else to their peers, and for the others whose members are
-        no longer the same the members that came or left.
-        """
-        before, classes = old._sides[direction], self.compiled.classes(direction)
-        sides = self._sides[direction] = dict(before)
-        fresh = before.keys() - classes.keys()
-        for rules in fresh:
-            del sides[rules]
-        moved: dict[DirectionRules, PodSet] = {}
-        for rules, everyone in classes.items():
-            side = before.get(rules)
-            if side is None or (ranges and not ranges.isdisjoint(side.blocks)):
-                sides[rules] = self._side(rules, everyone)
-                fresh.add(rules)
-            elif everyone is not side.everyone or (arrived and everyone & arrived):
-                one = sides[rules] = side.with_members(everyone, self._index.present)
-                if delta := (one.members ^ side.members) | (one.members & arrived):
-                    moved[rules] = delta
-        return fresh, moved
-
-    def _side(self, rules: DirectionRules, everyone: PodSet) -> _Side:
+    def _side(self, one: Class) -> _Side:
+        rules = one.rules
         blocks: set[Ranges] = set()
 
         def endpoints(rule: Rule) -> tuple[PodSet, PodSet]:
@@ -224,7 +230,7 @@ class Connectivity:
         addresses = address_parts(rules, self.family)
         names = dict(self._names(rules, addresses)) if rules.direction is Direction.EGRESS else {}
         reach = PodSet.union(peers.values())
-        return _Side(everyone, everyone & self._index.present, peers, reach, addresses, names, frozenset(blocks))
+        return _Side(rules, one.members & self._index.present, peers, reach, addresses, names, frozenset(blocks))
 
     def _names(self, rules: DirectionRules, addresses: dict[Access, AddressSet]) -> Iterator[tuple[DomainName, Access]]:
         """What the domain names of rules add to the addresses: left out where every address may do as much anyway."""
@@ -240,30 +246,29 @@ class Connectivity:
                 if set(addresses) != {access}:
                     yield name, access
 
-    def _near(self, rules: DirectionRules, direction: Direction) -> Iterable[DirectionRules]:
-        """The classes of the other direction in which a class has peers, and perhaps others."""
-        own = Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
-        others, reach = self._sides[direction], self._sides[own][rules].reach
-        if len(reach) > len(others):
-            return others
-        return {self.compiled.rules(position, direction) for position in reach & self._index.present}
+    def _classes_in(self, region: PodSet, direction: Direction) -> Set[ClassKey]:
+        """The classes of one direction that have members in a region, and perhaps others."""
+        classes = self._sides[direction]
+        if len(region) > len(classes):
+            return classes.keys()
+        return {self.compiled.class_of(position, direction).key for position in region & self._index.present}
 
-    def _cross(self, sender: DirectionRules, receiver: DirectionRules) -> None:
+    def _cross(self, crossing: Crossing) -> None:
         """Keep where what one class may reach meets what another admits."""
-        found = tuple(self._meet(sender, receiver))
-        if found:
-            self._crossings[sender, receiver] = found
+        left = self._sides[Direction.EGRESS].get(crossing[0], _NO_SIDE)
+        right = self._sides[Direction.INGRESS].get(crossing[1], _NO_SIDE)
+        if found := tuple(self._meet(left, right)):
+            self._crossings[crossing] = found
         else:
-            self._crossings.pop((sender, receiver), None)
+            self._crossings.pop(crossing, None)
 
-    def _meet(self, sender: DirectionRules, receiver: DirectionRules) -> Iterator[Rectangle]:
-        left, right = self._sides[Direction.EGRESS][sender], self._sides[Direction.INGRESS][receiver]
+    def _meet(self, left: _Side, right: _Side) -> Iterator[Rectangle]:
         for out, destinations in left.peers.items():
             if not (targets := destinations & right.members):
                 continue
             for into, sources in right.peers.items():
                 if (origins := sources & left.members) and (access := out & into):
-                    hosts = NO_PODS if sender or not receiver else origins & self.compiled.hosts
+                    hosts = NO_PODS if left.rules or not right.rules else origins & self.compiled.hosts
                     if hosts:
                         yield Rectangle(hosts, targets, access, elsewhere=True)
                         origins -= hosts
@@ -275,7 +280,7 @@ class Connectivity:
         hosts = self.compiled.hosts & self._index.present
         if not hosts:
             return
-        free = PodSet.union(side.members for rules, side in self._sides[Direction.INGRESS].items() if not rules)
+        free = PodSet.union(side.members for side in self._sides[Direction.INGRESS].values() if not side.rules)
         isolated = self._index.present - free
         by_node: dict[str, tuple[list[int], list[int]]] = {}
         for position in hosts:
@@ -291,6 +296,13 @@ class Connectivity:
 def connectivity(compiled: Compiled, family: int) -> Connectivity:
     """Everything that the policies allow in one family."""
     return Connectivity(compiled, family)
+
+
+def _differing(old: dict[Access, PodSet], new: dict[Access, PodSet]) -> PodSet:
+    """The peers with which something else may be done."""
+    if old is new:
+        return NO_PODS
+    return PodSet.union(old.get(access, NO_PODS) ^ new.get(access, NO_PODS) for access in old.keys() | new.keys())
 
 
 _ONE = PodSet.first(1)

@@ -139,7 +139,7 @@ class _Judge:
         rules = self.compiled.rules(endpoint.index, Direction.INGRESS)
         if not rules or endpoint.host_network:
             return self._everyone
-        parts = (part for answer in self._connectivity for part in answer.admitted(rules).items())
+        parts = (part for answer in self._connectivity for part in answer.admitted(endpoint.index).items())
         return PodSet.union(peers for access, peers in parts if access.ports.contains(protocol, port))
 
     def _side(self, endpoint: Endpoint, source: Party, protocol: Protocol, port: int) -> Side:

@@ -23,7 +23,7 @@ class Partition:
     """Cells by number. `touched` collects the numbers of those that are no longer what they were."""
 
     def __init__(self) -> None:
-        self._cell_of = array("L")
+        self._cell_of = array("I")
         self._members: dict[int, PodSet] = {}
         self._policies: dict[int, Policies] = {}
         self._numbers: dict[Policies, int] = {}

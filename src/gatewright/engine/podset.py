@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
+K = TypeVar("K")
 _WORD = 64
 _FIRST_WORD = (1 << _WORD) - 1
 _NOT_EMPTY = re.compile(rb"[^\0]", re.DOTALL)
@@ -47,7 +49,8 @@ class PodSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
         return cls((1 << count) - 1)
 
     def __contains__(self, position: int) -> bool:
-        return position >= self.base and bool(self.bits >> (position - self.base) & 1)
+        place = position - self.base
+        return 0 <= place < self.bits.bit_length() and bool(self.bits >> place & 1)
 
     def __iter__(self) -> Iterator[int]:
         data = self.bits.to_bytes((self.bits.bit_length() + 7) // 8, "little")
@@ -88,6 +91,16 @@ class PodSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
         """The same set, with this position in it or not."""
         one = PodSet(1 << (position & (_WORD - 1)), position & -_WORD)
         return self | one if there else self - one
+
+    def among(self, sets: Iterable[tuple[K, PodSet]]) -> list[K]:
+        """The keys of those sets that share a position with this one: most are told apart by where they lie."""
+        bits, low = self.bits, self.base
+        high = low + bits.bit_length()
+        return [
+            key
+            for key, that in sets
+            if that.base < high and low < that.base + that.bits.bit_length() and bits and self & that
+        ]
 
     @classmethod
     def union(cls, parts: Iterable[PodSet]) -> PodSet:

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 import msgspec
 
 from gatewright.engine.addresses import IPAddress, parse_address
+from gatewright.engine.layers import Layers
 from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol, Range, Ranges, normalize
 from gatewright.objects.core import Container, Pod, PodSpec
@@ -34,9 +35,13 @@ class Move(msgspec.Struct, frozen=True):
 class Roster:
     """The endpoints of one snapshot by position and by key. Never changed in place."""
 
-    def __init__(self, slots: list[Endpoint | None], positions: dict[Key, int], vacant: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, slots: Layers[int, Endpoint], positions: Layers[Key, int], capacity: int, vacant: tuple[int, ...] = ()
+    ) -> None:
+        """`capacity` is one more than the highest position there has been; `vacant` are those below it to give away."""
         self._slots = slots
         self._positions = positions
+        self.capacity = capacity
         self._vacant = vacant
 
     @classmethod
@@ -44,39 +49,27 @@ class Roster:
         """The endpoints that these objects make."""
         found = [item for item in objects if isinstance(item, Pod | Workload | CronJob)]
         found.sort(key=_order)
-        slots: list[Endpoint | None] = []
+        slots: dict[int, Endpoint] = {}
         for item in found:
             if (made := endpoint(item, len(slots), nodes)) is not None:
-                slots.append(made)
-        return cls(slots, {one.key: one.index for one in slots if one is not None})
+                slots[made.index] = made
+        return cls(Layers(slots), Layers({one.key: one.index for one in slots.values()}), len(slots))
 
     def __iter__(self) -> Iterator[Endpoint]:
-        """Everyone, by position."""
-        return (one for one in self._slots if one is not None)
+        """Everyone; those who came later last."""
+        return iter(self._slots.values())
 
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    @property
-    def capacity(self) -> int:
-        """One more than the highest position there is, vacant or not."""
-        return len(self._slots)
-
-    def labels(self) -> Iterator[Mapping[str, str] | None]:
-        """The labels at every position, None where nobody is."""
-        return (None if one is None else one.labels for one in self._slots)
+    def is_taken(self, position: int) -> bool:
+        """Whether somebody is at a position."""
+        return position in self._slots
 
     def at(self, position: int) -> Endpoint:
-        """The endpoint at a position. Raises IndexError or LookupError where nobody is."""
-        found = self._slots[position]
-        if found is None:
-            raise LookupError(f"nobody is at position {position}")
-        return found
+        """The endpoint at a position. Raises KeyError where nobody is."""
+        return self._slots[position]
 
-    def get(self, key: Key) -> Endpoint | None:
-        """The endpoint that an object makes, None where it makes none."""
-        position = self._positions.get(key)
-        return None if position is None else self._slots[position]
+    def labels(self) -> Iterator[tuple[int, Mapping[str, str]]]:
+        """Everyone's position and labels."""
+        return ((one.index, one.labels) for one in self._slots.values())
 
     @cached_property
     def in_order(self) -> tuple[Endpoint, ...]:
@@ -86,33 +79,31 @@ class Roster:
     def change(self, made: Mapping[Key, Object | None], nodes: NodeAddresses) -> tuple[Roster, tuple[Move, ...]]:
         """The next roster, where these objects are new or different (None: gone), and what moved.
 
-        Who left frees a position only for the next change: nobody takes a place in the change that emptied it.
+        Who leaves frees a position for the next change only: nobody takes a place in the change that emptied it.
         """
-        slots, positions, vacant = list(self._slots), dict(self._positions), list(self._vacant)
-        freed: list[int] = []
+        capacity, vacant = self.capacity, list(self._vacant)
         moves: list[Move] = []
         for key, item in sorted(made.items()):
-            position = positions.get(key)
-            place = position if position is not None else vacant[-1] if vacant else len(slots)
+            position = self._positions.get(key)
+            if position is None and not isinstance(item, Pod | Workload | CronJob):
+                continue
+            place = position if position is not None else vacant[-1] if vacant else capacity
+            before = self._slots.get(place) if position is not None else None
             after = endpoint(item, place, nodes) if isinstance(item, Pod | Workload | CronJob) else None
-            before = None if position is None else slots[position]
             if after is before or (before is not None and after is not None and _same(before, after)):
                 continue
             moves.append(Move(place, before, after))
-            if after is None:
-                slots[place] = None
-                del positions[key]
-                freed.append(place)
-            else:
-                if place == len(slots):
-                    slots.append(after)
-                elif position is None:
-                    vacant.pop()
-                slots[place] = after
-                positions[key] = place
+            if position is None and vacant:
+                vacant.pop()
+            elif position is None:
+                capacity += 1
         if not moves:
             return self, ()
-        return Roster(slots, positions, (*vacant, *freed)), tuple(moves)
+        freed = [move.position for move in moves if move.after is None]
+        slots = self._slots.put({move.position: move.after for move in moves})
+        came = {move.after.key: move.position for move in moves if move.after is not None}
+        gone = dict.fromkeys(move.before.key for move in moves if move.before is not None and move.after is None)
+        return Roster(slots, self._positions.put({**came, **gone}), capacity, (*vacant, *freed)), tuple(moves)
 
 
 def _order(item: Object) -> tuple[str, str, str]:

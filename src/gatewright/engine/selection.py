@@ -115,7 +115,7 @@ class Selection:
     @cached_property
     def _index_of_namespaces(self) -> tuple[list[str], Selectors]:
         spaces = self.snapshot.namespaces
-        return list(spaces), Selectors(spaces.values())
+        return list(spaces), Selectors(enumerate(spaces.values()))
 
     def block(self, cidr: str, excepts: tuple[str, ...] = ()) -> AddressSet:
         """The addresses of an ipBlock."""
@@ -146,7 +146,8 @@ class Selection:
                 if ranges := named_ports.get(name):
                     ports = PortSet.of(name[1], *ranges)
                     groups[ports] = groups.get(ports, NO_PODS) | pods
-            self._carriers[name] = {ports: pods for ports, pods in groups.items() if pods}
+            numbered = sorted(groups.items(), key=lambda item: item[0].ranges(name[1]))
+            self._carriers[name] = {ports: pods for ports, pods in numbered if pods}
         return self._carriers[name]
 
     def step(self, step: Step) -> tuple[Selection, set[Question]]:

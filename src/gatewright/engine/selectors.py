@@ -76,13 +76,12 @@ LabelChange = tuple[int, Mapping[str, str] | None, Mapping[str, str] | None]
 
 
 class Selectors:
-    """An index of label sets; position i of the sequence is bit i of the answers (None: nobody is there)."""
+    """An index of label sets, each at a position: its bit in the answers."""
 
-    def __init__(self, labels: Iterable[Mapping[str, str] | None]) -> None:
+    def __init__(self, labels: Iterable[tuple[int, Mapping[str, str]]]) -> None:
         alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
-        for position, own in enumerate(labels):
-            if own is not None:
-                alike.setdefault(tuple(own.items()), []).append(position)
+        for position, own in labels:
+            alike.setdefault(tuple(own.items()), []).append(position)
         self._all = PodSet.of([position for positions in alike.values() for position in positions])
         self._carriers: dict[str, dict[str, list[list[int]]]] = {}
         for items, positions in alike.items():

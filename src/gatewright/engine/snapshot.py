@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress, parse_address
+from gatewright.engine.layers import Layers
 from gatewright.engine.model import Endpoint
 from gatewright.engine.roster import Move, NodeAddresses, Roster
 from gatewright.objects.cluster_policy import ClusterPolicy
@@ -64,7 +64,7 @@ class Snapshot:
     objects declare.
     """
 
-    objects: Mapping[Key, Object]
+    objects: Layers[Key, Object]
     pod_range: AddressSet
     roster: Roster
     namespaces: Mapping[str, Labels]
@@ -83,19 +83,18 @@ class Snapshot:
         declared = [name for kind, _, name in by_key if kind == NAMESPACE]
         namespaces = {name: _labels(name, by_key) for name in sorted({*population, *declared})}
         roster = Roster.of(by_key.values(), nodes)
-        return cls(MappingProxyType(by_key), pod_range, roster, namespaces, population, nodes)
+        return cls(Layers(by_key), pod_range, roster, namespaces, population, nodes)
 
     def step(self, changes: Changes) -> Step:
         """The next snapshot, and what became different."""
-        objects = dict(self.objects)
-        touched: dict[Key, Object | None] = {key: None for key in changes.gone if objects.pop(key, None) is not None}
-        for item in changes.put:
-            objects[item.key] = touched[item.key] = item
+        touched: dict[Key, Object | None] = {key: None for key in changes.gone if key in self.objects}
+        touched |= {item.key: item for item in changes.put}
+        objects = self.objects.put(touched)
         population, namespaces, renamed = self._namespaces_after(touched, objects)
         nodes, relabelled = self._nodes_after(touched)
         made = {key: objects.get(key) for key in self._hosted_on(nodes)} | touched
         roster, moves = self.roster.change(made, nodes)
-        following = Snapshot(MappingProxyType(objects), self.pod_range, roster, namespaces, population, nodes)
+        following = Snapshot(objects, self.pod_range, roster, namespaces, population, nodes)
         readdressed = nodes is not self.node_addresses or self._claims_differ(touched)
         if not readdressed and "nodes_by_address" in vars(self):
             vars(following)["nodes_by_address"] = self.nodes_by_address
