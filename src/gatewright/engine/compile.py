@@ -53,8 +53,7 @@ class Compiled:
         self._asking: dict[Question, set[Key]] = {}
         self._rules = {direction: _Rules(direction) for direction in Direction}
         policies: list[Policy] = [*snapshot.policies, *snapshot.cluster_policies]
-        everyone = PodSet.of([one.index for one in snapshot.roster])
-        self._redraft({policy.key: policy for policy in policies}, everyone)
+        self._redraft({policy.key: policy for policy in policies}, snapshot.roster.everyone)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -211,8 +210,9 @@ class _Rules:
         for place in old.keys() | new.keys():
             before, after = old.get(place), new.get(place)
             was, now = before.subject if before else NO_PODS, after.subject if after else NO_PODS
-            gained[now - was].append(place)
-            lost[was - now].append(place)
+            gained[now - was if was else now].append(place)
+            if was:
+                lost[was - now].append(place)
             if before and after and before.words != after.words:
                 rewritten.add(place)
             if after:
@@ -258,7 +258,7 @@ class _Rules:
     ) -> Iterator[Class]:
         """The members of a cell by what the port names in its rules mean on them."""
         chosen = [self._drafts[place] for place in self.partition.policies(cell)]
-        names = sorted({name for one in chosen for name in one.names})
+        names = sorted({name for one in chosen for draft in one.drafts for name in draft.names})
         parts: list[tuple[Meaning, PodSet]] = [((), members)]
         for name in names:
             parts = [each for part in parts for each in _told_apart(*part, selection.carriers(name))]

@@ -19,6 +19,7 @@ from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort
 
 _ACTIONS = {"Accept": Action.ACCEPT, "Allow": Action.ACCEPT, "Deny": Action.DENY, "Pass": Action.PASS}
+_PROTOCOLS = {one.value: one for one in Protocol}
 _FIELD = {Direction.INGRESS: "ingress", Direction.EGRESS: "egress"}
 Place = tuple[Tier, int, str, str]
 """Where a policy stands in the evaluation: its tier and its rank there. No two policies stand in the same place."""
@@ -56,11 +57,6 @@ class DraftPolicy(msgspec.Struct, frozen=True):
     def words(self) -> tuple[object, ...]:
         """What it says, to whomever it says it."""
         return (self.drafts, self.rules, self.origin)
-
-    @property
-    def names(self) -> set[PortName]:
-        """The port names its rules use."""
-        return {name for draft in self.drafts for name in draft.names}
 
 
 class Drafts(msgspec.Struct, frozen=True):
@@ -162,7 +158,7 @@ def port_numbers(ports: tuple[NetworkPolicyPort, ...]) -> tuple[PortSet, tuple[P
         return ALL_TRAFFIC, ()
     numbers, names = NO_TRAFFIC, []
     for port in ports:
-        protocol = Protocol(port.protocol or "TCP")
+        protocol = _PROTOCOLS[port.protocol or "TCP"]
         if isinstance(port.port, str):
             names.append((port.port, protocol))
         elif port.port is None:

@@ -8,7 +8,7 @@ subjects, and a change little more than what it touches. It is changed in place 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from gatewright.engine.drafts import Place
 from gatewright.engine.podset import NO_PODS, PodSet
@@ -25,6 +25,7 @@ class Partition:
     def __init__(self) -> None:
         self._cell_of = array("I")
         self._members: dict[int, PodSet] = {}
+        self._sizes: dict[int, int] = {}
         self._policies: dict[int, Policies] = {}
         self._numbers: dict[Policies, int] = {}
         self._next = NOBODY + 1
@@ -34,7 +35,8 @@ class Partition:
         """A partition of its own, with nothing touched yet."""
         other = Partition()
         other._cell_of = self._cell_of[:]
-        other._members, other._policies = dict(self._members), dict(self._policies)
+        other._members, other._sizes = dict(self._members), dict(self._sizes)
+        other._policies = dict(self._policies)
         other._numbers, other._next = dict(self._numbers), self._next
         return other
 
@@ -60,45 +62,47 @@ class Partition:
         """Positions where nobody is any more; no policy selects them by now."""
         if positions:
             self._leave(self._numbers[()], positions)
-            self._write(positions, NOBODY)
+            for position in positions:
+                self._cell_of[position] = NOBODY
 
     def shift(self, region: PodSet, added: Policies = (), removed: Policies = ()) -> None:
         """From now on these policies select the positions of the region too, and those no longer."""
-        for cell in self.near(region):
-            members = self._members[cell]
-            if not (inside := members & region):
+        near = self.near(region)
+        for cell in near:
+            inside = region if len(near) == 1 else self._members[cell] & region
+            if not inside:
                 continue
             before = self._policies[cell]
             kept = set(before).difference(removed) if removed else before
             after = tuple(sorted({*kept, *added})) if removed or before else added
             if after == before:
                 continue
-            if after in self._numbers:
-                self._leave(cell, inside)
-                self._join(inside, after)
-            elif inside == members:
+            size = len(inside)
+            if size == self._sizes[cell] and after not in self._numbers:
                 self._rename(cell, after)
-            elif len(inside) * 2 <= len(members):
+            elif size * 2 <= self._sizes[cell] or after in self._numbers:
                 self._leave(cell, inside)
                 self._join(inside, after)
             else:
-                self._leave(cell, members - inside)
+                rest = self._members[cell] - inside
+                self._leave(cell, rest)
                 self._rename(cell, after)
-                self._join(members - inside, before)
+                self._join(rest, before)
 
-    def near(self, region: PodSet) -> Iterable[int]:
-        """The cells that have members in a region, and perhaps others."""
-        if len(region) > len(self._members):
+    def near(self, region: PodSet) -> Collection[int]:
+        """The cells that have members in a region, and perhaps others: exactly one only where it holds the region."""
+        if len(region) > len(self._members) > 1:
             return list(self._members)
         return {self._cell_of[position] for position in region} - {NOBODY}
 
     def _leave(self, cell: int, positions: PodSet) -> None:
         self.touched.add(cell)
-        left = self._members[cell] - positions
-        if left:
-            self._members[cell] = left
+        size = len(positions)
+        if size == self._sizes[cell]:
+            del self._members[cell], self._sizes[cell], self._numbers[self._policies.pop(cell)]
         else:
-            del self._members[cell], self._numbers[self._policies.pop(cell)]
+            self._members[cell] -= positions
+            self._sizes[cell] -= size
 
     def _join(self, positions: PodSet, policies: Policies) -> None:
         cell = self._numbers.get(policies)
@@ -107,14 +111,12 @@ class Partition:
             self._numbers[policies], self._policies[cell] = cell, policies
         self.touched.add(cell)
         self._members[cell] = self._members.get(cell, NO_PODS) | positions
-        self._write(positions, cell)
+        self._sizes[cell] = self._sizes.get(cell, 0) + len(positions)
+        cell_of = self._cell_of
+        for position in positions:
+            cell_of[position] = cell
 
     def _rename(self, cell: int, policies: Policies) -> None:
         self.touched.add(cell)
         del self._numbers[self._policies[cell]]
         self._numbers[policies], self._policies[cell] = cell, policies
-
-    def _write(self, positions: PodSet, cell: int) -> None:
-        cell_of = self._cell_of
-        for position in positions:
-            cell_of[position] = cell

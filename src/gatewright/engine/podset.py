@@ -37,6 +37,9 @@ class PodSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
         places = positions if isinstance(positions, list) else list(positions)
         if not places:
             return NO_PODS
+        first, last = places[0], places[-1]
+        if last - first + 1 == len(places) and places == list(range(first, last + 1)):
+            return _make(((1 << len(places)) - 1) << (first & (_WORD - 1)), first & -_WORD)
         base = min(places) & -_WORD
         data = bytearray((max(places) - base) // 8 + 1)
         for place in places:

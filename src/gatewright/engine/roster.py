@@ -6,7 +6,7 @@ endpoints in order of namespace, name and kind; later ones put newcomers where s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from gatewright.engine.addresses import IPAddress, parse_address
 from gatewright.engine.layers import Layers
 from gatewright.engine.model import Endpoint
+from gatewright.engine.podset import PodSet
 from gatewright.engine.ports import Protocol, Range, Ranges, normalize
 from gatewright.objects.core import Container, Pod, PodSpec
 from gatewright.objects.meta import Key, Object
@@ -45,19 +46,27 @@ class Roster:
         self._vacant = vacant
 
     @classmethod
-    def of(cls, objects: Iterable[Object], nodes: NodeAddresses) -> Roster:
+    def of(cls, objects: Mapping[Key, Object], nodes: NodeAddresses) -> Roster:
         """The endpoints that these objects make."""
-        found = [item for item in objects if isinstance(item, Pod | Workload | CronJob)]
-        found.sort(key=_order)
+        found = [(key, item) for key, item in objects.items() if isinstance(item, Pod | Workload | CronJob)]
+        found.sort(key=lambda each: (each[0][1], each[0][2], each[0][0]))
         slots: dict[int, Endpoint] = {}
-        for item in found:
-            if (made := endpoint(item, len(slots), nodes)) is not None:
-                slots[made.index] = made
-        return cls(Layers(slots), Layers({one.key: one.index for one in slots.values()}), len(slots))
+        positions: dict[Key, int] = {}
+        for key, item in found:
+            place = len(slots)
+            if (made := endpoint(item, place, nodes)) is not None:
+                slots[place] = made
+                positions[key] = place
+        return cls(Layers(slots), Layers(positions), len(slots))
 
     def __iter__(self) -> Iterator[Endpoint]:
         """Everyone; those who came later last."""
         return iter(self._slots.values())
+
+    @property
+    def everyone(self) -> PodSet:
+        """The positions where somebody is."""
+        return PodSet.of([one.index for one in self])
 
     def is_taken(self, position: int) -> bool:
         """Whether somebody is at a position."""
@@ -104,10 +113,6 @@ class Roster:
         came = {move.after.key: move.position for move in moves if move.after is not None}
         gone = dict.fromkeys(move.before.key for move in moves if move.before is not None and move.after is None)
         return Roster(slots, self._positions.put({**came, **gone}), capacity, (*vacant, *freed)), tuple(moves)
-
-
-def _order(item: Object) -> tuple[str, str, str]:
-    return (item.metadata.namespace, item.metadata.name, item.kind)
 
 
 def _same(one: Endpoint, other: Endpoint) -> bool:

@@ -71,7 +71,7 @@ class Selection:
                 declaring.setdefault(id(one.named_ports), (one.named_ports, []))[1].append(one.index)
         self.snapshot = snapshot
         self.hosts = PodSet.of(hosts)
-        self.selectable = PodSet.of([position for positions in members.values() for position in positions])
+        self.selectable = snapshot.roster.everyone - self.hosts
         self._members = {name: PodSet.of(positions) for name, positions in members.items()}
         self._declaring = {own: (ports, PodSet.of(positions)) for own, (ports, positions) in declaring.items()}
         self._labels = Selectors(snapshot.roster.labels())

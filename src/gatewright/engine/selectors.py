@@ -21,6 +21,9 @@ Canonical = tuple[Requirement, ...]
 
 def requirements(selector: LabelSelector) -> Canonical:
     """The selector as sorted (key, operator, values): equal selectors are equal however they are written."""
+    if not selector.match_expressions and len(selector.match_labels) == 1:
+        [(key, value)] = selector.match_labels.items()
+        return ((key, "In", (value,)),)
     found: list[Requirement] = [(key, "In", (value,)) for key, value in selector.match_labels.items()]
     found += [(one.key, one.operator, tuple(sorted(set(one.values)))) for one in selector.match_expressions]
     return tuple(sorted(set(found)))

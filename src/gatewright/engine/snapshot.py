@@ -82,7 +82,7 @@ class Snapshot:
         population = Counter([key[1] for key in by_key if key[1]])
         declared = [name for kind, _, name in by_key if kind == NAMESPACE]
         namespaces = {name: _labels(name, by_key) for name in sorted({*population, *declared})}
-        roster = Roster.of(by_key.values(), nodes)
+        roster = Roster.of(by_key, nodes)
         return cls(Layers(by_key), pod_range, roster, namespaces, population, nodes)
 
     def step(self, changes: Changes) -> Step:

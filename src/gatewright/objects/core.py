@@ -123,7 +123,7 @@ class Pod(Object, frozen=True):
 
 
 def _addresses(listed: tuple[PodIP, ...], single: str) -> tuple[str, ...]:
-    found = tuple(entry.ip for entry in listed if entry.ip)
+    found = tuple([entry.ip for entry in listed if entry.ip])
     return found or ((single,) if single else ())
 
 
