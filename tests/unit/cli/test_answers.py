@@ -16,7 +16,6 @@ from tests.unit.cli.running import run
 
 ROOT = Path(__file__).parents[3]
 SCENE = "tests/unit/cli/scene.yaml"
-CORPUS = ROOT.parent / "shared" / "corpus"
 
 
 @pytest.fixture(autouse=True)
@@ -134,28 +133,6 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
-
-
-APPLICATIONS = {
-    "argo-cd": ("argo-cd/manifests/install.yaml",),
-    "argo-cd-ha": ("argo-cd/manifests/ha/install.yaml",),
-    "flux2": ("flux2/manifests/policies",),
-    "kube-prometheus": ("kube-prometheus/manifests",),
-    "online-boutique": ("online-boutique/release",),
-    "online-boutique-policies": ("online-boutique/kustomize/base", "online-boutique/kustomize/components"),
-    "sock-shop": ("sock-shop/deploy",),
-    "voting-app": ("voting-app",),
-}
-
-
-@pytest.mark.skipif(not CORPUS.exists(), reason="the published manifests are not beside this checkout")
-@pytest.mark.parametrize("name", APPLICATIONS)
-def test_real_applications_list_without_an_error(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    paths = [part for path in APPLICATIONS[name] for part in ("-f", str(CORPUS / path))]
-    code, out, err = run(capsys, "list", "-R", *paths)
-    assert code == 0
-    assert all(line.startswith("gatewright: warning: ") for line in err.splitlines())
-    assert bool(out) == (name != "flux2"), "policies alone select no pods"
 
 
 def test_the_entry_point_is_installed() -> None:
