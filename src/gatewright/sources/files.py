@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gatewright.errors import Problem
 from gatewright.objects.read import Parsed, parse
+from gatewright.sources.progress import Progress, unheard
 from gatewright.sources.render import (
     KUSTOMIZATIONS,
     has_sources,
@@ -32,13 +33,19 @@ def _standard_input() -> bytes:
     return sys.stdin.buffer.read(LARGEST_FILE + 1)
 
 
-def read(paths: Iterable[str], recursive: bool = False, stdin: Callable[[], bytes] = _standard_input) -> Parsed:
+def read(
+    paths: Iterable[str],
+    recursive: bool = False,
+    stdin: Callable[[], bytes] = _standard_input,
+    progress: Progress = unheard,
+) -> Parsed:
     """Everything that stands at the paths; `-` is standard input."""
-    return Parsed.merge(part for path in paths for part in _read_path(path, recursive, stdin))
+    return Parsed.merge(part for path in paths for part in _read_path(path, recursive, stdin, progress))
 
 
-def _read_path(path: str, recursive: bool, stdin: Callable[[], bytes]) -> Iterator[Parsed]:
+def _read_path(path: str, recursive: bool, stdin: Callable[[], bytes], progress: Progress) -> Iterator[Parsed]:
     if path == "-":
+        progress("reading standard input")
         yield _named(_parse_input(stdin()), "-")
         return
     if path.startswith(("http://", "https://")):
@@ -47,14 +54,15 @@ def _read_path(path: str, recursive: bool, stdin: Callable[[], bytes]) -> Iterat
     place = Path(path)
     try:
         if place.is_dir():
-            yield from _read_directory(place, recursive)
+            yield from _read_directory(place, recursive, progress)
         else:
+            progress(f"reading {path}")
             yield _named(_read_file(place), path)
     except OSError as error:
         yield _problem(error.filename or path, _reason(error))
 
 
-def _read_directory(directory: Path, recursive: bool) -> Iterator[Parsed]:
+def _read_directory(directory: Path, recursive: bool, progress: Progress) -> Iterator[Parsed]:
     found = sorted(_files_in(directory, recursive), key=str)
     files = [entry for entry in found if entry.name not in KUSTOMIZATIONS]
     built = [entry.parent for entry in found if entry.name in KUSTOMIZATIONS]
@@ -68,8 +76,12 @@ def _read_directory(directory: Path, recursive: bool) -> Iterator[Parsed]:
     if not files:
         hint = "" if recursive else " (-R looks into its folders too)"
         yield _problem(str(directory), f"no .yaml, .yml or .json file in this directory{hint}")
-    for entry in files:
-        yield read_chart(entry) if is_chart(entry) else _read_file(entry)
+    for number, entry in enumerate(files, 1):
+        if is_chart(entry):
+            yield read_chart(entry, progress)
+        else:
+            progress(f"reading {entry} ({number} of {len(files)})")
+            yield _read_file(entry)
 
 
 def _files_in(directory: Path, recursive: bool) -> Iterator[Path]:

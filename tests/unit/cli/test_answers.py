@@ -120,7 +120,7 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_a_bug_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatewright.cli.given.read", lambda *_: 1 / 0)
+    monkeypatch.setattr("gatewright.cli.manifests.Manifests.read", lambda *_: 1 / 0)
     code, _, err = run(capsys, "list", "-f", SCENE)
     assert (code, len(err.splitlines())) == (2, 1)
     assert err.startswith("gatewright: internal error: ZeroDivisionError: division by zero; this is a bug")

@@ -167,7 +167,7 @@ def test_a_replica_told_apart_in_one_state_is_told_apart_in_both(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("diff", SCENE), "one state; write `gatewright diff OLD NEW`, or"),
+        (("diff", SCENE), "one state; write `gatewright diff OLD NEW` (kustomizations"),
         (("diff", SCENE, AFTER, LIVE), "more than two states; write"),
         (("diff", "-", "-"), "standard input can be one of the two states, not both"),
         (("diff", "HEAD", "HEAD", "--", "x"), "one revision or range before -- and paths behind it"),
