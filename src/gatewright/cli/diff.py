@@ -66,9 +66,9 @@ def command(
       gatewright diff HEAD -k overlays/production -o md
       gatewright diff --live -f proposed/ --to deploy/db
     """
-    namespace = given.namespace
     with progress("reading") as say:
         pair = read_states(states, context.meta.get(PATHS), given, asked.everything, say)
+    namespace = given.namespace
     loaded = given.tell(pair, namespace)
     compiled = [one.compiled(pod_cidrs) for one in loaded]
     kept = asked.filter(compiled, namespace)
