@@ -66,11 +66,15 @@ class Sources:
         `everything` (-A) takes no single namespace for a cluster that does not let its whole be read.
         """
         namespace = self.namespace
+        return self.tell((self.read(everything=everything),), namespace)[0]
+
+    def read(self, *, everything: bool = False) -> Parsed:
+        """Read all of it, and keep what is wrong with it to the caller."""
         with progress("reading") as say:
             parsed = self.manifests.read(say)
             if self.where is not None:
                 parsed = over(read_cluster(self.where, everything=everything, progress=say), parsed)
-        return self.tell((parsed,), namespace)[0]
+        return parsed
 
     def tell(self, states: Iterable[Parsed], namespace: str) -> list[Given]:
         """Say what is wrong with what was read, once each. Raises InvalidInput where nothing of a state could be."""
