@@ -14,6 +14,7 @@ from gatewright.errors import InvalidInput, Problem
 from gatewright.intent.fields import nearest
 from gatewright.intent.model import Component, Outside, Traffic
 from gatewright.intent.read import Include, ModelFile, read_model
+from gatewright.objects.origin import Origin
 
 Reader = Callable[[str], str]
 """The text of a file by its path. Raises OSError or UnicodeDecodeError."""
@@ -76,6 +77,7 @@ def _merged(parts: list[Traffic], problems: list[Problem]) -> Traffic:
                 problems.append(Problem(str(one.entry.origin), what))
     said = [part for part in parts if part.dns or not part.uses_dns]
     return Traffic(
+        parts[0].origin if parts else Origin("", 0),
         components=tuple(one for one in named.values() if isinstance(one, Component)),
         outside=tuple(one for one in named.values() if isinstance(one, Outside)),
         flows=tuple(flow for part in parts for flow in part.flows),

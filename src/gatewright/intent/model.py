@@ -130,6 +130,7 @@ class Flow:
 class Traffic:
     """A model file, or several merged. `dns` None: nothing is said of it; `uses_dns` False: there is none."""
 
+    origin: Origin
     components: tuple[Component, ...] = ()
     outside: tuple[Outside, ...] = ()
     flows: tuple[Flow, ...] = ()

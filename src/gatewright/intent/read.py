@@ -17,6 +17,7 @@ from gatewright.intent.model import API_VERSION, KIND, Component, Entry, Flow, O
 from gatewright.intent.ports import NotAPort, parse_port, parse_ports, split_ports
 from gatewright.intent.selectors import POD_FIELDS, read_blocks, read_name, read_pods
 from gatewright.objects.names import dns_label_faults
+from gatewright.objects.origin import Origin
 from gatewright.objects.yaml import documents
 
 FIELDS = ("apiVersion", "kind", "namespace", "extends", "components", "outside", "dns", "flows", "never")
@@ -43,7 +44,7 @@ class ModelFile:
     @classmethod
     def refused(cls, *problems: Problem) -> ModelFile:
         """A file of which nothing can be read."""
-        return cls(Traffic(), (), problems)
+        return cls(Traffic(Origin("", 0)), (), problems)
 
 
 def read_model(text: str, name: str) -> ModelFile:
@@ -65,6 +66,7 @@ def read_model(text: str, name: str) -> ModelFile:
     components, outside = (_named(fields, field) for field in ("components", "outside"))
     dns = _dns(fields["dns"], namespace) if "dns" in fields else None
     traffic = Traffic(
+        Origin(name, top.line),
         components=tuple(one for node in components if (one := _component(node, namespace)) is not None),
         outside=tuple(party for node in outside if (party := _outside(node, namespace)) is not None),
         flows=tuple(_flows(fields, "flows")),
