@@ -32,7 +32,7 @@ def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[<>=!~\[; ]", one)[0].lower() for one in requirements}
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt", "side-by-side.txt"])
 def test_a_lock_holds_no_address_and_no_path(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"https?:|file:|--index|--find-links|^/| /", text, re.MULTILINE)
