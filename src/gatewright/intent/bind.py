@@ -28,7 +28,7 @@ def bind(traffic: Traffic, snapshot: Snapshot | None = None) -> Bound:
     """The model, looked up among the objects where there are any. Raises InvalidInput with every fault."""
     binding = _Binding(None if snapshot is None else Objects(snapshot))
     bound = binding.bind(traffic)
-    problems = binding.problems or contradictions(bound, binding.doors)
+    problems = binding.problems or contradictions(bound)
     if problems:
         raise InvalidInput(sorted(problems, key=_place))
     return bound

@@ -21,6 +21,7 @@ from gatewright.intent.groups import Group, Model, holds
 from gatewright.intent.model import ANY
 from gatewright.intent.numbers import port_set
 from gatewright.intent.parties import Need, Party
+from gatewright.intent.pieces import Piece, without
 
 
 class Kind(enum.StrEnum):
@@ -45,9 +46,6 @@ class Gap:
     ports: PortSet
     family: int
     sure: bool = True
-
-
-Piece = tuple[AddressSet, PortSet]
 
 
 def gaps(compiled: Compiled, model: Model, family: int, *, exact: bool) -> list[Gap]:
@@ -116,9 +114,9 @@ class _Comparison:
                 ports = port_set(need.ports, group.named_ports if direction is Direction.INGRESS else {})
                 wanted = [(outer.addresses & self.every, ports)] if ports else []
                 for pods, own in _classes_of(group.members, rows[direction]):
-                    for addresses, lacking in _without(wanted, ((row.addresses, row.access.ports) for row in own)):
+                    for addresses, lacking in without(wanted, ((row.addresses, row.access.ports) for row in own)):
                         possible = ((row.addresses, row.access.possible) for row in own)
-                        sure = bool(_without([(addresses, lacking)], possible))
+                        sure = bool(without([(addresses, lacking)], possible))
                         source, destination = _ends(direction, addresses, pods)
                         yield Gap(Kind.BLOCKED, need, source, destination, lacking, self.family, sure)
 
@@ -172,7 +170,7 @@ class _Comparison:
         outer = ((need.source if inwards else need.destination, need) for need in needs)
         named = group.named_ports if inwards else {}
         allowed = ((party.addresses, port_set(need.ports, named)) for party, need in outer if party.pods is None)
-        return _without([(row.addresses, row.access.possible)], allowed)
+        return without([(row.addresses, row.access.possible)], allowed)
 
     def _told_of_addresses(
         self, direction: Direction, component: Party, pods: PodSet, piece: Piece, sure: bool
@@ -189,7 +187,7 @@ class _Comparison:
                 if all(shared):
                     source, destination = _ends(direction, shared[0], pods)
                     yield Gap(Kind.FORBIDDEN, assertion, source, destination, shared[1], self.family, sure)
-            pieces = _without(pieces, [meant])
+            pieces = without(pieces, [meant])
         for addresses, ports in pieces if self.exact else ():
             source, destination = _ends(direction, addresses, pods)
             yield Gap(Kind.BEYOND, None, source, destination, ports, self.family, sure)
@@ -231,18 +229,3 @@ def _classes_of(members: PodSet, rows: dict[PodSet, list[Outside]]) -> Iterator[
             yield shared, own
     if left:
         yield left, []
-
-
-def _without(pieces: list[Piece], taken: Iterable[Piece]) -> list[Piece]:
-    """The pieces without others: addresses with ports, cut where either differs."""
-    left = [piece for piece in pieces if all(piece)]
-    for addresses, ports in taken:
-        cut: list[Piece] = []
-        for own, wanted in left:
-            shared = own & addresses
-            if not shared or not wanted & ports:
-                cut.append((own, wanted))
-                continue
-            cut += [(own - shared, wanted), (shared, wanted - ports)]
-        left = [piece for piece in cut if all(piece)]
-    return left

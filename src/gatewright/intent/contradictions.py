@@ -10,23 +10,21 @@ from collections.abc import Iterator
 from itertools import product
 
 from gatewright.errors import Problem
-from gatewright.intent.doors import Doors
 from gatewright.intent.model import ANY, Port
 from gatewright.intent.numbers import port_set
 from gatewright.intent.parties import Bound, Need, Party
 
 
-def contradictions(bound: Bound, doors: Doors) -> list[Problem]:
+def contradictions(bound: Bound) -> list[Problem]:
     """Each assertion that the flows break, with the flows that break it."""
-    flows = _Flows(bound, doors)
+    flows = _Flows(bound)
     return [problem for assertion in bound.never if (problem := flows.problem(assertion)) is not None]
 
 
 class _Flows:
     """The flows by their ends."""
 
-    def __init__(self, bound: Bound, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, bound: Bound) -> None:
         self._leaving: dict[Party, list[Need]] = {}
         self._arriving: dict[Party, list[Need]] = {}
         for need in bound.flows:
@@ -54,8 +52,9 @@ class _Flows:
         for chosen in product(*sides):
             yield tuple(dict.fromkeys(chosen))
 
-    def _same_port(self, lists: tuple[tuple[Port, ...], ...], destination: Party) -> bool:
-        for named in self._doors.named_ports(destination):
+    @staticmethod
+    def _same_port(lists: tuple[tuple[Port, ...], ...], destination: Party) -> bool:
+        for named in destination.port_names:
             shared = port_set((ANY,), named)
             for ports in lists:
                 shared &= port_set(ports, named)

@@ -13,7 +13,7 @@ from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import PortSet
 from gatewright.intent.lookup import Objects, Translation
 from gatewright.intent.model import ANY, Component, Flow, Outside, Port, PortWord
-from gatewright.intent.numbers import NamedPorts, port_set, ports_text
+from gatewright.intent.numbers import port_set, ports_text
 from gatewright.intent.parties import Party
 from gatewright.intent.simplest import assumed_numbers
 
@@ -72,10 +72,6 @@ class Doors:
             return () if assertion else destination.opens
         return tuple(dict.fromkeys(_port(word, door, destination, assertion) for word in flow.ports))
 
-    def named_ports(self, party: Party) -> list[NamedPorts]:
-        """What port names mean on the pods of a party: on each kind of them, or on the simplest one."""
-        return [one.named_ports for one in self._doors[party].members] or [assumed_numbers(party.opens)]
-
     def _members(self, party: Party) -> tuple[Endpoint, ...]:
         """The pods of a party, one of each kind of declared ports."""
         if self._objects is None or party.pods is None:
@@ -84,7 +80,8 @@ class Doors:
         return tuple(kinds.values())
 
     def _kept(self, party: Party, door: _Door) -> Party:
-        found = replace(party, opens=door.opens)
+        names = tuple(one.named_ports for one in door.members) or (assumed_numbers(door.opens),)
+        found = replace(party, opens=door.opens, port_names=names)
         self._doors[found] = door
         return found
 

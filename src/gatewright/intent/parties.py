@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gatewright.engine.addresses import ALL_ADDRESSES, AddressSet
 from gatewright.intent.model import Entry, Flow, PodsOf, Port
+from gatewright.intent.numbers import NamedPorts
 from gatewright.objects.policy import IPBlock
 
 DNS = "cluster DNS"
@@ -21,7 +22,7 @@ class Party:
     """A component or outside party. Pods by `pods` (labels only), or addresses: `blocks`, or anywhere.
 
     `opens` are the ports that connections to it go to where a flow names none. `namespaces` are those in which the pods
-    of a component lie.
+    of a component lie, `port_names` what port names mean on its pods: once for each kind of them.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Party:
     opens: tuple[Port, ...]
     entry: Entry
     namespaces: tuple[str, ...] = ()
+    port_names: tuple[NamedPorts, ...] = ({},)
 
     @property
     def addresses(self) -> AddressSet:

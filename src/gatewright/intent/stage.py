@@ -40,6 +40,10 @@ class Stage:
         """The snapshot: its policies are those of the objects given."""
         return self.objects.snapshot
 
+    def with_changes(self, changes: Changes) -> Stage:
+        """The stage after policies came or went."""
+        return Stage(Objects(self.snapshot.apply(changes)), self.bound, self.stand_ins)
+
     def is_stand_in(self, endpoint: Endpoint) -> bool:
         """Whether nobody declared the endpoint."""
         return (endpoint.namespace, endpoint.name) in self.stand_ins
