@@ -50,6 +50,44 @@ def test_answers(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert_golden(f"cli/{name}.txt", f"exit code {code}\n{out}")
 
 
+def test_of_rules_that_came_short_the_nearest_are_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"containers": [{"image": "i"}]},
+        }
+        for name in ("web", "db")
+    ]
+    peers = [{"podSelector": {"matchLabels": {"app": f"peer-{number}"}}} for number in range(6)]
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "p"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "db"}},
+            "ingress": [{"from": peers, "ports": [{"port": port}]} for port in range(1, 6)],
+        },
+    }
+    document = {"apiVersion": "v1", "kind": "List", "items": [*pods, policy]}
+    (tmp_path / "m.json").write_text(json.dumps(document))
+    lines = [line.strip() for line in run(capsys, "explain", "web", "db", "3", "-f", tmp_path)[1].splitlines()]
+    heads = [line for line in lines if line.startswith(("nearest rule:", "next:", "and 2 more"))]
+    assert heads == [
+        "nearest rule: NetworkPolicy default/p spec.ingress[2]",
+        "next: NetworkPolicy default/p spec.ingress[0]",
+        "next: NetworkPolicy default/p spec.ingress[1]",
+        "and 2 more that match less (-o json shows all)",
+    ]
+    nearest = lines[lines.index(heads[0]) + 1 : lines.index(heads[1])]
+    assert [line.rpartition(" wants ")[2] for line in nearest[:4]] == [
+        f"app=peer-{number}, found app=web" for number in range(4)
+    ]
+    assert nearest[4:] == ["or 2 more peers that match less (-o json shows all)"]
+    assert lines[lines.index(heads[2]) - 1].startswith("and spec.ingress[0].ports[0] ")
+
+
 def test_json_is_json_with_a_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(run(capsys, "list", "-f", SCENE, "-o", "json")[1])["schema"] == "gatewright/connections/v1"
     answer = json.loads(run(capsys, "explain", "web", "db", "3306", "-f", SCENE, "-o", "json")[1])
