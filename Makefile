@@ -42,7 +42,7 @@ lock: $(INSTALLED) ## compile requirements/*.txt again from pyproject.toml
 	$(COMPILE) $(PROJECT) --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group side-by-side --output-file requirements/side-by-side.txt
 
-docs: $(INSTALLED) ## write the pages that come from the code again (docs/cli.md)
+docs: $(INSTALLED) ## write the pages that come from the code again (docs/cli.md, docs/rules)
 	$(PYTHON) -m scripts.gen_docs
 
 clean: ## remove the Python environment and every cache

@@ -28,7 +28,7 @@ spec:
   policyTypes: [Ingress]
   ingress:
   - from:
-    - ipBlock: {cidr: CIDR}
+    - ipBlock: {cidr: BLOCK}
 """
 _BLOCK = _NODE + _POLICY
 
@@ -57,7 +57,7 @@ def _missing(addresses: AddressSet, family: int) -> bool:
     "block-covers-pods",
     Severity.WARNING,
     remedy="name pods by selectors, and cut the pod range out of the block with `except`",
-    example=Example(_BLOCK.replace("CIDR", "10.0.0.0/8"), _BLOCK.replace("CIDR", "192.0.2.0/24")),
+    example=Example(_BLOCK.replace("BLOCK", "10.0.0.0/8"), _BLOCK.replace("BLOCK", "192.0.2.0/24")),
 )
 def block_covers_pods(survey: Survey) -> Iterator[Hit]:
     """An ipBlock covers addresses of pods.
@@ -77,7 +77,7 @@ def block_covers_pods(survey: Survey) -> Iterator[Hit]:
     "block-covers-nodes",
     Severity.INFO,
     remedy="name the nodes' own addresses where they are meant, else cut them out of the block with `except`",
-    example=Example(_BLOCK.replace("CIDR", "192.168.0.0/16"), _BLOCK.replace("CIDR", "192.168.0.11/32")),
+    example=Example(_BLOCK.replace("BLOCK", "192.168.0.0/16"), _BLOCK.replace("BLOCK", "192.168.0.11/32")),
 )
 def block_covers_nodes(survey: Survey) -> Iterator[Hit]:
     """An ipBlock covers addresses of nodes.
@@ -101,7 +101,7 @@ def _is_single(addresses: AddressSet) -> bool:
     "open-to-the-world",
     Severity.WARNING,
     remedy="name the blocks or pods that need the connection, or suppress this with the reason why everybody does",
-    example=Example(_POLICY.replace("CIDR", "0.0.0.0/0"), _POLICY.replace("CIDR", "192.0.2.0/24")),
+    example=Example(_POLICY.replace("BLOCK", "0.0.0.0/0"), _POLICY.replace("BLOCK", "192.0.2.0/24")),
 )
 def open_to_the_world(survey: Survey) -> Iterator[Hit]:
     """A rule is open to every address there is.
@@ -111,13 +111,12 @@ def open_to_the_world(survey: Survey) -> Iterator[Hit]:
     """
     for one in survey.rules:
         blocks = [peer.ip_block for peer in one.peers if peer.ip_block is not None]
-        every = AddressSet.union([survey.selection.block(block.cidr, block.except_) for block in blocks])
-        families = _families_covered(every)
+        families = _families_covered(AddressSet.union(survey.selection.block(block.cidr) for block in blocks))
         if not families:
             continue
         first = next(number for number, peer in enumerate(one.peers) if peer.ip_block is not None)
-        place = one.peer_place(first)
+        but = " but those of `except`" if any(block.except_ for block in blocks) else ", those of pods included"
         if one.direction is Direction.INGRESS:
-            yield Hit(place, f"admits every {families} address, those of pods included")
+            yield Hit(one.peer_place(first), f"admits every {families} address{but}")
         elif not one.ports:
-            yield Hit(place, f"leads to every {families} address on every port", Severity.INFO)
+            yield Hit(one.peer_place(first), f"leads to every {families} address{but}, on every port", Severity.INFO)

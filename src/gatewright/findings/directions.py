@@ -32,10 +32,10 @@ _DNS = """\
     ),
 )
 def rules_without_effect(survey: Survey) -> Iterator[Hit]:
-    """PolicyTypes leaves out a direction for which there are rules.
+    """Rules of a direction that policyTypes leaves out.
 
-    Where policyTypes is written, it alone says what the policy isolates. Rules of a direction that it leaves out are
-    accepted and have no effect: the pods stay open in that direction. The mending isolates them, so it is not safe.
+    Where policyTypes is written, it alone says what the policy isolates. Rules of another direction are accepted and
+    have no effect: the pods stay open in that direction. The mending isolates them, so it is not safe.
     """
     for policy in survey.policies:
         missing = {one.direction for one in written(policy) if not one.in_force}
@@ -76,7 +76,7 @@ def unsaid_ingress(survey: Survey) -> Iterator[Hit]:
     default=False,
 )
 def unsaid_policy_types(survey: Survey) -> Iterator[Hit]:
-    """PolicyTypes is not written.
+    """A policy does not say its policyTypes.
 
     The API server fills it in: Ingress always, Egress where there are egress rules. A reader has to know that. This
     rule is about style, and asked only where it is selected; its mending writes what the API server would.

@@ -65,11 +65,13 @@ def not_isolated(survey: Survey) -> Iterator[Hit]:
     Severity.INFO,
     remedy="write a policy for it, or a default deny of egress for the namespace (podSelector {})",
     example=Example(_PODS + _policy(_DB, "Egress"), _PODS + _policy("{}", "Egress")),
+    default=False,
 )
 def egress_not_isolated(survey: Survey) -> Iterator[Hit]:
     """No policy isolates a pod for egress, while others of its namespace are isolated.
 
-    It may call everything, inside and outside of the cluster.
+    It may call everything, inside and outside of the cluster. Many namespaces isolate single pods for egress and mean
+    no more than that, so this rule is asked only where it is selected.
     """
     for one in _open_beside_isolated(survey, Direction.EGRESS):
         yield Hit(_place(one), "no policy isolates it for egress: it may open every connection")
@@ -89,13 +91,12 @@ def no_policies(survey: Survey) -> Iterator[Hit]:
     """
     isolated = PodSet.union(_isolated(survey, direction) for direction in Direction)
     declared = {namespace.name: namespace for namespace in survey.compiled.snapshot.all(Namespace)}
-    first: dict[str, Endpoint] = {}
-    for one in (each for each in survey.endpoints if not each.host_network):
-        first.setdefault(one.namespace, one)
-    for name, endpoint in first.items():
-        if isolated & survey.selection.in_namespace(name):
+    for name in sorted(survey.populated):
+        members = survey.selection.in_namespace(name)
+        if isolated & members or not members:
             continue
-        origin = declared[name].origin if name in declared else endpoint.origin
+        first = min((_place(survey.endpoints[index]) for index in members), key=lambda place: place.order)
+        origin = declared[name].origin if name in declared else first.origin
         yield Hit(Place("Namespace", "", name, (), origin), "no policy of the input isolates any of its pods")
 
 

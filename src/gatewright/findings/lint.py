@@ -36,11 +36,14 @@ class Report:
     suppressed: tuple[Suppressed, ...] = ()
 
     def within(self, namespace: str) -> Report:
-        """What concerns one namespace: its objects, itself, and files alone."""
+        """What concerns one namespace: its objects, itself, and files alone; everything for an empty name."""
+        if not namespace:
+            return self
 
         def concerns(finding: Finding) -> bool:
             place = finding.place
-            return place.namespace == namespace or (not place.namespace and place.kind in ("", "Namespace"))
+            own = place.kind == "Namespace" and place.name == namespace
+            return own or place.namespace == namespace or not place.kind
 
         kept = tuple(finding for finding in self.findings if concerns(finding))
         return Report(kept, tuple(one for one in self.suppressed if concerns(one.finding)))

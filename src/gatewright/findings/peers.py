@@ -130,8 +130,8 @@ def and_or(survey: Survey) -> Iterator[Hit]:
 
     In one item both must hold: these pods of those namespaces. With a dash before each they are two peers, and either
     is enough: every pod of those namespaces, and these pods of the policy's own namespace. The pods say which was
-    meant: the second peer alone matches nothing in the policy's namespace, or nobody whom the first does not admit
-    already, while both together match some pods and not others.
+    meant: the podSelector alone matches nothing in the policy's namespace, or nobody whom the other peer does not admit
+    already, while both together do match.
     """
     for one in survey.rules:
         for number in trapped(survey, one):
@@ -162,7 +162,7 @@ def _is_trap(survey: Survey, one: Written, spaces: NetworkPolicyPeer, pods: Netw
     here = survey.peer_pods(one.policy, pods)
     there = survey.peer_pods(one.policy, spaces)
     joined = survey.selection.in_namespaces(spaces.namespace_selector, pods.pod_selector)
-    return bool(joined) and joined != there and not here - there
+    return bool(joined) and not here - there and (not here or joined != there)
 
 
 def _two_items(survey: Survey, one: Written, number: int) -> Hit:

@@ -75,7 +75,7 @@ def duplicates(survey: Survey) -> dict[PolicyKey, tuple[NetworkPolicy, NetworkPo
         rules[one.policy.key].append(one)
     firsts: dict[tuple[object, ...], NetworkPolicy] = {}
     found = {}
-    for policy in survey.policies:
+    for policy in sorted(survey.policies, key=lambda one: Place.of(one).order):
         first = firsts.setdefault(canonical_policy(policy, rules[policy.key]), policy)
         if first is not policy:
             found[policy.key] = (policy, first)

@@ -32,7 +32,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """YAML that a rule finds something in, and the same mended. `options` are the command line's that it needs."""
+    """YAML that a rule finds something in, and the same mended: empty where no text can mend it.
+
+    `options` are those of the command line that it needs.
+    """
 
     fault: str
     mended: str

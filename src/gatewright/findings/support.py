@@ -109,7 +109,7 @@ def obsolete_annotation(survey: Survey) -> Iterator[Hit]:
     "network-does-not-enforce",
     Severity.ERROR,
     remedy="run a network that enforces policies, or an enforcing agent beside it",
-    example=Example(_policy("{port: 80}"), _policy("{port: 80}").split("---")[0], ("--network", "flannel")),
+    example=Example(_policy("{port: 80}"), "", ("--network", "flannel")),
 )
 def network_does_not_enforce(survey: Survey) -> Iterator[Hit]:
     """The network does not enforce policies.

@@ -13,7 +13,7 @@ from gatewright.findings.coverage import remainder, rule_key
 from gatewright.findings.model import Place, Related, Severity
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.selects import subject_selectors
-from gatewright.findings.survey import Class, Survey, key_of
+from gatewright.findings.survey import Class, PolicyKey, Survey, key_of
 from gatewright.objects.cluster_policy import ClusterPolicy, ClusterRule
 
 _PODS = """\
@@ -77,16 +77,17 @@ def shadowed_rule(survey: Survey) -> Iterator[Hit]:
     """A rule of a cluster-wide policy never decides: rules before it in its tier match all that it matches.
 
     Within a tier the first rule that matches decides, by priority and then by order. As a warning it holds whatever
-    pods there are; as an info only with the pods at hand.
+    pods there are; as an info, made of a whole cluster alone, only with the pods at hand.
     """
     policies = {policy.key: policy for policy in survey.cluster_policies}
     for direction in Direction:
         for tier in (Tier.ADMIN, Tier.BASELINE):
-            for origin, before in _shadowed(survey, direction, tier).items():
+            for origin, before in _shadowed(survey, direction, tier, policies).items():
                 own = policies[key_of(origin)]
-                always = next(
-                    (one for one in before if _always(policies[key_of(one)], one, own, origin, direction)), None
-                )
+                covering = (one for one in before if _always(policies[key_of(one)], one, own, origin, direction))
+                always = next(covering, None)
+                if always is None and not survey.complete:
+                    continue
                 causes = [always] if always else before
                 message = f"never decides: {_names(causes)} before it in the tier {_match(causes)} all that it matches"
                 yield Hit(
@@ -105,21 +106,32 @@ def _names(causes: list[RuleOrigin]) -> str:
     return " and ".join(f"{one.policy} {one.field}" for one in causes[:2]) + (" and more" if len(causes) > 2 else "")
 
 
-def _shadowed(survey: Survey, direction: Direction, tier: Tier) -> dict[RuleOrigin, list[RuleOrigin]]:
+def _shadowed(
+    survey: Survey, direction: Direction, tier: Tier, policies: dict[PolicyKey, ClusterPolicy]
+) -> dict[RuleOrigin, list[RuleOrigin]]:
     """The rules that are covered in every class that has them, and what covers them."""
     found: dict[RuleOrigin, list[RuleOrigin]] = {}
     deciding: set[RuleOrigin] = set()
-    for one in survey.classes[direction]:
-        rules = one.tier(tier)
+    for home in survey.classes[direction]:
+        rules = home.tier(tier)
         for number, each in enumerate(rules):
             if not each.peers or each.origin in deciding:
                 continue
-            left, used = _after((each.peers, each.ports), [r for r in rules[:number] if r.origin != each.origin])
+            before = [one for one in rules[:number] if _surely_before(one, each, policies)]
+            left, used = _after((each.peers, each.ports), before)
             if left:
                 deciding.add(each.origin)
             else:
                 found.setdefault(each.origin, []).extend(used)
     return {origin: list(dict.fromkeys(used)) for origin, used in found.items() if origin not in deciding}
+
+
+def _surely_before(first: Rule, second: Rule, policies: dict[PolicyKey, ClusterPolicy]) -> bool:
+    """Whether the order of two rules is defined: by priority, or by their order in one policy."""
+    left, right = key_of(first.origin), key_of(second.origin)
+    if left == right:
+        return first.origin != second.origin
+    return policies[left].spec.priority != policies[right].spec.priority
 
 
 def _after(traffic: tuple[Peers, PortSet], rules: list[Rule]) -> tuple[Traffic, list[RuleOrigin]]:
@@ -177,7 +189,7 @@ def has_priority(policy: ClusterPolicy) -> bool:
     return policy.kind != "BaselineAdminNetworkPolicy"
 
 
-def _conflicts(survey: Survey, direction: Direction, priorities: dict[tuple[str, str, str], int]) -> list[Pair]:
+def _conflicts(survey: Survey, direction: Direction, priorities: dict[PolicyKey, int]) -> list[Pair]:
     found: dict[Pair, None] = {}
     for one in survey.classes[direction]:
         for tier in (Tier.ADMIN, Tier.BASELINE):
