@@ -39,9 +39,10 @@ class Filter:
         return self != Filter()
 
     def apply(self, view: View) -> View:
-        """The part of a view that the filter keeps."""
+        """The part of a view that the filter keeps: rows, and of the groups those that it asks about."""
         kept = (self._cut(row) for row in view.rows if self._keeps(row.source, row.destination))
-        return View(tuple(row for row in kept if row.access), tuple(one for one in view.groups if self._chooses(one)))
+        groups = (one for one in view.groups if self._chooses(one) and _is_any(one, self._named))
+        return View(tuple(row for row in kept if row.access), tuple(groups))
 
     def changes(self, found: Difference, old: View, new: View) -> Difference:
         """The part of a difference that the filter keeps, going by what its ends are in either of the two states.
@@ -56,12 +57,15 @@ class Filter:
             and (one := self._cut_change(change)).before != one.after
         )
         ends = {end for change in kept for end in (change.source, change.destination)}
-        named = (*self.sources, *self.destinations, *self.focus)
         new_and_gone = (
-            tuple(g for g in groups if g in ends or (self._chooses(whole[g]) and _is_any(whole[g], named)))
+            tuple(g for g in groups if g in ends or (self._chooses(whole[g]) and _is_any(whole[g], self._named)))
             for groups in (found.new, found.gone)
         )
         return Difference(kept, *new_and_gone)
+
+    @property
+    def _named(self) -> tuple[Target, ...]:
+        return (*self.sources, *self.destinations, *self.focus)
 
     def _keeps(self, source: End, destination: End) -> bool:
         return (
