@@ -39,7 +39,8 @@ def command(given: Sources, by: str, asked: Asked, pod_cidrs: tuple[str, ...], o
         if kept:
             answer = Answer(compiled, kept.apply(answer.view))
         text = formats.connections(answer, output)
-    if kept and not answer.view.rows:
-        click.echo("No connections.", err=True)
+    if not answer.view.rows:
+        nobody = "No pod or workload was read, so no connections."
+        click.echo("No connections." if compiled.endpoints else nobody, err=True)
     click.echo(text, nl=False)
     loaded.finish()
