@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from difflib import unified_diff
 
@@ -21,6 +22,7 @@ from gatewright.report import findings as report
 from gatewright.report import rules
 from gatewright.sources.rewrite import text_of, write
 
+NO_NEWLINE = "\n\\ No newline at end of file\n"
 FAIL_ON = ("error", "warning", "never")
 
 
@@ -125,12 +127,17 @@ def _mended(parsed: Parsed, settings: Settings, unsafe: bool) -> Outcome:
 def _show(outcome: Outcome) -> int:
     """Print the changes as a patch; 1 where there are some."""
     for file, text in sorted(outcome.texts.items()):
-        old = (text_of(file) or "").splitlines(keepends=True)
-        click.echo("".join(unified_diff(old, text.splitlines(keepends=True), file, file)), nl=False)
+        patch = unified_diff(_lines(text_of(file) or ""), _lines(text), file, file)
+        click.echo("".join(line if line.endswith("\n") else f"{line}{NO_NEWLINE}" for line in patch), nl=False)
     _refuse(outcome.unwritable)
     count = len(outcome.done)
     click.echo(f"Would mend {count} finding{'' if count == 1 else 's'}.", err=True)
     return int(bool(outcome.texts))
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as patches know them: `\\n` alone ends one."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _refuse(findings: tuple[Finding, ...]) -> None:
