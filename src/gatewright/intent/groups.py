@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 from gatewright.engine.compile import Compiled
@@ -88,16 +89,23 @@ class Model:
     def _allows(self, source: Group, destination: Group) -> PortSet:
         if source.host_network and source.node == destination.node:
             return ALL_TRAFFIC
-        allowed = NO_TRAFFIC if source.closed or destination.closed else ALL_TRAFFIC
-        if source.component is not None:
-            needs = self.leaving.get(source.component, ())
-            out = [one.ports for one in needs if holds(one.destination, destination) is not False]
-            allowed &= port_set((port for ports in out for port in ports), destination.named_ports)
-        if destination.component is not None:
-            needs = self.arriving.get(destination.component, ())
-            into = [one.ports for one in needs if holds(one.source, source) is not False]
-            allowed &= port_set((port for ports in into for port in ports), destination.named_ports)
-        return allowed
+        return self.leaves(source, destination) & self.arrives(source, destination)
+
+    def leaves(self, source: Group, destination: Group) -> PortSet:
+        """The most that one group may send to another, whatever that may receive."""
+        if source.component is None:
+            return NO_TRAFFIC if source.closed else ALL_TRAFFIC
+        needs = self.leaving.get(source.component, ())
+        ports = [one.ports for one in needs if holds(one.destination, destination) is not False]
+        return port_set(chain.from_iterable(ports), destination.named_ports)
+
+    def arrives(self, source: Group, destination: Group) -> PortSet:
+        """The most that one group may receive from another, whatever that may send."""
+        if destination.component is None:
+            return NO_TRAFFIC if destination.closed else ALL_TRAFFIC
+        needs = self.arriving.get(destination.component, ())
+        ports = [one.ports for one in needs if holds(one.source, source) is not False]
+        return port_set(chain.from_iterable(ports), destination.named_ports)
 
 
 def holds(party: Party, group: Group) -> bool | None:

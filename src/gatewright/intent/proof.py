@@ -8,7 +8,7 @@ from gatewright.engine.addresses import FAMILIES
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.connectivity import families_in_use
 from gatewright.intent.compare import Gap, gaps
-from gatewright.intent.groups import model_of
+from gatewright.intent.groups import Model, model_of
 from gatewright.intent.stage import Stage
 
 
@@ -18,16 +18,17 @@ class Proof:
 
     stage: Stage
     compiled: Compiled
+    models: dict[int, Model]
+    """What the model says, by address family."""
     gaps: tuple[Gap, ...]
 
 
 def prove(stage: Stage, *, exact: bool, closed: frozenset[str] = frozenset()) -> Proof:
     """Hold the policies of a stage against its model. `closed` are namespaces in which all is denied by default."""
     compiled = compile_snapshot(stage.snapshot)
-    found: list[Gap] = []
-    for family in families(stage, compiled):
-        found += gaps(compiled, model_of(stage, compiled, family, closed), family, exact=exact)
-    return Proof(stage, compiled, tuple(found))
+    models = {family: model_of(stage, compiled, family, closed) for family in families(stage, compiled)}
+    found = [gap for family, model in models.items() for gap in gaps(compiled, model, family, exact=exact)]
+    return Proof(stage, compiled, models, tuple(found))
 
 
 def families(stage: Stage, compiled: Compiled) -> tuple[int, ...]:

@@ -117,7 +117,7 @@ def _workload(namespace: str, name: str, labels: dict[str, str], ports: Iterable
     declared += [
         ContainerPort(container_port=port.first, protocol=port.protocol.value)
         for port in every
-        if port.protocol is not None and port.first and port.first == port.last
+        if port.protocol is not None and port.first
     ]
     template = PodTemplateSpec(
         metadata=ObjectMeta(labels=labels), spec=PodSpec(containers=(Container(ports=tuple(declared)),))
