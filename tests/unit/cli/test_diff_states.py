@@ -234,3 +234,20 @@ def test_what_is_not_two_states(capsys: pytest.CaptureFixture[str], folder: Path
     code, out, err = run(capsys, "diff", *arguments)
     assert (code, out) == (2, "")
     assert said in err.splitlines()[-1]
+
+
+def test_two_charts(capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of helm's name renders a chart as what lies in its folder; findings name the chart's own template."""
+    helm = folder / "programs" / "helm"
+    helm.parent.mkdir()
+    helm.write_text('#!/bin/sh\n[ "$1" = template ] && cat "$2"/rendered\n')
+    helm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helm.parent}:/usr/bin:/bin")
+    pods = "---\n".join(POD.format(name) for name in ("web", "api", "db"))
+    for name, rendered in (("old", pods), ("new", f"{pods}---\n# Source: shop/templates/policy.yaml\n{POLICY}")):
+        (folder / name).mkdir()
+        (folder / name / "Chart.yaml").write_text("name: shop\n")
+        (folder / name / "rendered").write_text(rendered)
+    assert lines(capsys, "old", "new") == CLOSED
+    _, out, _ = run(capsys, "explain", "web", "db", "3306", "-f", "new")
+    assert "NetworkPolicy default/db (new/templates/policy.yaml:1)" in out
