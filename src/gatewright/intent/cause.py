@@ -41,10 +41,8 @@ class Fault:
     @property
     def place(self) -> RuleOrigin | None:
         """The policy at fault, down to the rule or peer; None where no policy is."""
-        if self.reason is Reason.RULE and self.matched:
-            return self.matched[0]
         if self.rule is not None:
-            return self.rule
+            return self.matched[0] if self.matched else self.rule
         return self.policies[0] if self.policies else None
 
 

@@ -27,6 +27,8 @@ from gatewright.intent.requirements import Requirement, needed, requirements_of
 from gatewright.objects.meta import Json
 from gatewright.objects.policy import NetworkPolicy
 
+_MISSING = (Reason.ISOLATED, Reason.ADDRESS_UNKNOWN)
+"""Why a flow may lack a rule: where it hangs on addresses, one that names its peer makes it sure."""
 MOST_TRIES = 12
 """Changes tried for one failure: each compiles all policies anew."""
 
@@ -74,7 +76,7 @@ class Mender:
 
     def _openings(self, fault: Fault, need: Need, cause: Cause) -> Iterator[Edit]:
         """What lets a flow through on one side."""
-        if fault.reason is not Reason.ISOLATED or not isinstance(fault.subject, Endpoint):
+        if fault.reason not in _MISSING or not isinstance(fault.subject, Endpoint):
             return
         inwards = fault.direction is Direction.INGRESS
         party, peer = (need.destination, need.source) if inwards else (need.source, need.destination)
@@ -100,7 +102,7 @@ class Mender:
         required = needed(self._requirements.get((party, fault.direction), ()))
         side, namespace = SIDES[fault.direction], fault.subject.namespace
         rules = [rule_document(one.peer, one.ports, side, namespace) for one in required]
-        if fault.reason is Reason.RULE and fault.rule is not None:
+        if fault.rule is not None:
             key = (fault.rule.kind, fault.rule.namespace, fault.rule.name)
             policy = self._proof.stage.snapshot.objects.get(key)
             if isinstance(policy, NetworkPolicy):

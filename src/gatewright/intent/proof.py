@@ -1,10 +1,9 @@
-"""Whether policies do what a model says: every gap, in every address family that the model or the cluster uses."""
+"""Whether policies do what a model says: every gap, in every address family of the stage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatewright.engine.addresses import FAMILIES
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.connectivity import families_in_use
 from gatewright.intent.compare import Gap, gaps
@@ -26,15 +25,6 @@ class Proof:
 def prove(stage: Stage, *, exact: bool, closed: frozenset[str] = frozenset()) -> Proof:
     """Hold the policies of a stage against its model. `closed` are namespaces in which all is denied by default."""
     compiled = compile_snapshot(stage.snapshot)
-    models = {family: model_of(stage, compiled, family, closed) for family in families(stage, compiled)}
+    models = {family: model_of(stage, compiled, family, closed) for family in families_in_use(compiled)}
     found = [gap for family, model in models.items() for gap in gaps(compiled, model, family, exact=exact)]
     return Proof(stage, compiled, models, tuple(found))
-
-
-def families(stage: Stage, compiled: Compiled) -> tuple[int, ...]:
-    """The families in use, and those of the addresses that the model names, where pods may have any."""
-    used = set(families_in_use(compiled))
-    if not any(endpoint.addresses for endpoint in compiled.endpoints):
-        blocks = [party.addresses for party in stage.bound.parties if party.pods is None and not party.is_anywhere]
-        used |= {family for family in FAMILIES if any(one.ranges(family) for one in blocks)}
-    return tuple(sorted(used))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from gatewright.engine.addresses import ALL_ADDRESSES
 from gatewright.engine.model import Endpoint
 from gatewright.engine.selectors import matches
 from gatewright.engine.snapshot import NAMESPACE_NAME_LABEL, Changes, Snapshot
@@ -54,9 +55,17 @@ def build_stage(bound: Bound, snapshot: Snapshot | None = None) -> Stage:
     given = snapshot or Snapshot.of(())
     added = [*_parties(bound, given, every=snapshot is None)]
     added += _strangers(bound, given.apply(Changes(tuple(added))))
-    whole = given.apply(Changes(tuple(added)))
+    whole = _in_families(bound, given.apply(Changes(tuple(added))))
     names = frozenset((one.namespace, one.name) for one in added if isinstance(one, Deployment))
     return Stage(Objects(whole), bound, names)
+
+
+def _in_families(bound: Bound, snapshot: Snapshot) -> Snapshot:
+    """The snapshot, its pods of either family where nothing says of which and the model names IPv6 addresses."""
+    named = any(party.addresses.v6 for party in bound.parties if party.pods is None and not party.is_anywhere)
+    if not named or snapshot.pod_range or any(endpoint.addresses for endpoint in snapshot.endpoints):
+        return snapshot
+    return Snapshot(snapshot.objects, ALL_ADDRESSES)
 
 
 def _parties(bound: Bound, given: Snapshot, *, every: bool) -> Iterator[Object]:
