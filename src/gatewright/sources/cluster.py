@@ -8,8 +8,7 @@ shows nothing at all is one error.
 from __future__ import annotations
 
 import contextlib
-import socket
-import ssl
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from gatewright.errors import Problem
 from gatewright.objects.api import NotAList, Page, read_page
 from gatewright.objects.kinds import KINDS, Kind
 from gatewright.objects.read import Parsed
-from gatewright.sources.kubeconfig import ClusterUnavailable, Configuration, Where, configuration, line
+from gatewright.sources.kubeconfig import PIPE, ClusterUnavailable, Configuration, Where, configuration, line
 from gatewright.sources.login import logged_in
 from gatewright.sources.progress import Progress, unheard
 
@@ -43,6 +42,9 @@ LONGEST_WAIT = 5.0
 """Seconds between two attempts, whatever Retry-After says."""
 NOT_READ = ("ConfigMap",)
 """Kinds that manifests give to the lab; no answer about a cluster needs them, and they may hold what is private."""
+
+_USER = re.compile(r"//[^/@]*@")
+"""The name and password in a URL, which no message shows."""
 
 
 def default_namespace(where: Where) -> str:
@@ -93,12 +95,17 @@ def _client(config: Configuration) -> Iterator[httpx.Client]:
 
     assert config.single.user is not None
     place = f"{config.name} at {config.single.cluster.server}"
+    proxy = _USER.sub("//", config.proxy or "")
+    place += f" through proxy {proxy}" if proxy else ""
     single = config.single._replace(user=logged_in(config.single.user, config.name))
     try:
         with Client(single, ConnectionParams(timeout=httpx.Timeout(TIMEOUT), proxy=config.proxy)) as client:
             yield client
     except ConfigError as error:
         raise ClusterUnavailable(f"{config.name}: {line(error)}") from error
+    except ImportError as error:
+        what = f"proxy-url {proxy} needs the package socksio: pip install socksio, or pipe its objects: {PIPE}"
+        raise ClusterUnavailable(f"{config.name}: {what}") from error
     except httpx.TimeoutException as error:
         what = f"no answer within {TIMEOUT:g} seconds; is it up, and reachable from here?"
         raise ClusterUnavailable(f"{place}: {what}") from error
@@ -108,6 +115,9 @@ def _client(config: Configuration) -> Iterator[httpx.Client]:
 
 def _broken(error: BaseException) -> str:
     """What is wrong with a connection, and what to do, from the error below the library's."""
+    import socket
+    import ssl
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +110,11 @@ def _merged(files: Iterable[Path]) -> dict[str, Any]:
     for file in files:
         try:
             content = yaml.safe_load(file.read_bytes())
+        except yaml.MarkedYAMLError as error:  # its own text would show the line, which may hold a token
+            place = f"{file}:{error.problem_mark.line + 1}" if error.problem_mark else str(file)
+            raise ClusterUnavailable(f"{place}: not YAML: {error.problem}") from error
         except yaml.YAMLError as error:
-            raise ClusterUnavailable(f"{file}: not YAML: {line(error)}") from error
+            raise ClusterUnavailable(f"{file}: not YAML: it is not UTF-8 text") from error
         if not isinstance(content, dict):
             raise ClusterUnavailable(f"{file}: not a kubeconfig that can be used: it is no mapping")
         merged["current-context"] = merged["current-context"] or content.get("current-context")
@@ -172,6 +174,8 @@ def _checked(single: SingleConfig, named: str) -> SingleConfig:
 
 def _check_certificates(single: SingleConfig, named: str) -> None:
     """Raise ClusterUnavailable for a certificate or key that OpenSSL cannot read, by its field."""
+    import ssl
+
     from lightkube.config.client_adapter import user_cert, verify_cluster
     from lightkube.config.models import User
 

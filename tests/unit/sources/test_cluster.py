@@ -133,7 +133,6 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("a: [", "not YAML: while parsing a flow node"),
     ("just text", "not a kubeconfig that can be used: "),
     ("{clusters: [], contexts: []}", "no current context; name one with --context"),
     ("{clusters: [], contexts: [], current-context: gone}", "no context 'gone'; it has none"),
@@ -150,6 +149,21 @@ def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, text: str, said: str) 
         read_cluster(Where(str(path)))
     assert str(error.value).startswith(f"{path}: {said}")
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    (b"a: [", ":1: not YAML: expected the node content"),
+    (b"a:\n\t- token: secret", ":2: not YAML: "),
+    (b"a: \xff", ": not YAML: it is not UTF-8 text"),
+    (b"a: \x00", ": not YAML: it is not UTF-8 text"),
+])  # fmt: skip
+def test_a_kubeconfig_that_is_not_yaml_is_not_shown(tmp_path: Path, text: bytes, said: str) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(text)
+    with pytest.raises(ClusterUnavailable) as error:
+        read_cluster(Where(str(path)))
+    assert str(error.value).startswith(f"{path}{said}")
+    assert "secret" not in str(error.value)
 
 
 def test_kubeconfig_of_the_environment(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

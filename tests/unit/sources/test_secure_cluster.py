@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,35 @@ def test_what_is_wrong_in_a_kubeconfig_is_named_by_its_field(
     user = {key: value for key, value in fields.items() if "authority" not in key}
     path = kubeconfig(tmp_path / "config", "https://127.0.0.1:1", cluster=cluster, user=user)
     assert refusal(capsys, path).startswith(f"{path}: {said.format(folder=tmp_path)}")
+
+
+@pytest.mark.parametrize(("fields", "said"), [
+    ({"proxy-url": "http://u:secret@127.0.0.1:1"}, " at https://127.0.0.1:1 through proxy http://127.0.0.1:1: no conn"),
+    ({"proxy-url": "nonsense"}, " at https://127.0.0.1:1 through proxy nonsense: no connection: Unknown scheme for"),
+    ({"server": "nonsense"}, " at nonsense: no connection: Request URL is missing an 'http://' or 'https://' protocol"),
+    ({"server": "https://no-such-host.invalid"}, " at https://no-such-host.invalid: its name does not resolve: "),
+])  # fmt: skip
+def test_addresses_that_lead_nowhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, fields: Json, said: str
+) -> None:
+    path = kubeconfig(tmp_path / "config", "https://127.0.0.1:1", cluster=fields)
+    assert refusal(capsys, path).startswith(f"cluster test{said}")
+
+
+def test_a_proxy_of_another_kind_names_what_it_needs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    path = kubeconfig(tmp_path / "config", "https://127.0.0.1:1", cluster={"proxy-url": "socks5://127.0.0.1:1"})
+    assert refusal(capsys, path).startswith("cluster test: proxy-url socks5://127.0.0.1:1 needs the package socksio: ")
+
+
+def test_a_proxy_is_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The proxy sees the whole URL of a server that no name leads to."""
+    with serving(ApiServer()) as proxy:
+        path = kubeconfig(tmp_path / "config", "http://api.invalid", cluster={"proxy-url": proxy.url})
+        refusal(capsys, path)
+    assert proxy.requests[0].startswith("http://api.invalid/api/v1/")
 
 
 def test_an_expired_token(
