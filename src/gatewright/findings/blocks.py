@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from gatewright.engine.addresses import ALL_ADDRESSES, AddressSet
 from gatewright.engine.model import Direction
-from gatewright.findings.model import Place, Severity
+from gatewright.findings.model import Severity
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import Survey, Written
+from gatewright.findings.survey import Survey
 from gatewright.findings.words import some
+from gatewright.findings.written import Written
 
 _NODE = """\
 apiVersion: v1
@@ -33,14 +34,14 @@ spec:
 _BLOCK = _NODE + _POLICY
 
 
-def _blocks(survey: Survey) -> Iterator[tuple[Written, Place, AddressSet]]:
+def _blocks(survey: Survey) -> Iterator[tuple[Written, int, AddressSet]]:
     """Every ipBlock of every rule in force that does not cover all addresses of its family."""
     for one in survey.rules:
         for number, peer in enumerate(one.peers):
             if peer.ip_block is not None:
                 addresses = survey.selection.block(peer.ip_block.cidr, peer.ip_block.except_)
                 if not _families_covered(survey.selection.block(peer.ip_block.cidr)):
-                    yield one, one.place(one.side, number, "ipBlock", "cidr"), addresses
+                    yield one, number, addresses
 
 
 def _families_covered(addresses: AddressSet) -> str:
@@ -66,10 +67,13 @@ def block_covers_pods(survey: Survey) -> Iterator[Hit]:
     labels, and the next pod has another. The API means ipBlocks for addresses outside of the cluster. Pod ranges are
     known from `--pod-cidr`, from nodes, and from pods that have an address.
     """
-    for _, place, addresses in _blocks(survey):
-        shared = addresses & survey.pod_range
+    for one, number, addresses in _blocks(survey):
+        shared = survey.reach.pods_in(addresses)
         if shared:
-            yield Hit(place, f"covers addresses of pods ({some(str(shared).split(','))})")
+            yield Hit(
+                one.place(one.side, number, "ipBlock", "cidr"),
+                f"covers addresses of pods ({some(str(shared).split(','))})",
+            )
 
 
 @rule(
@@ -85,10 +89,10 @@ def block_covers_nodes(survey: Survey) -> Iterator[Hit]:
     From a node's address come host-network pods, and clients of NodePorts behind `externalTrafficPolicy: Cluster`: a
     block that has it admits all of them. A block of one address says that the node is meant, and is not reported.
     """
-    for _, place, addresses in _blocks(survey):
-        covered = [node for node, own in sorted(survey.node_addresses.items()) if own & addresses]
+    for one, number, addresses in _blocks(survey):
+        covered = survey.reach.nodes_in(addresses)
         if covered and not _is_single(addresses):
-            yield Hit(place, f"covers addresses of nodes ({some(covered)})")
+            yield Hit(one.place(one.side, number, "ipBlock", "cidr"), f"covers addresses of nodes ({some(covered)})")
 
 
 def _is_single(addresses: AddressSet) -> bool:

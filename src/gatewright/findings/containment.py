@@ -13,7 +13,7 @@ from gatewright.engine.addresses import AddressSet
 from gatewright.engine.drafts import port_numbers
 from gatewright.engine.model import Direction
 from gatewright.engine.selectors import Canonical, Requirement, matches, requirements
-from gatewright.findings.survey import Written
+from gatewright.findings.written import Written
 from gatewright.objects.cluster_policy import ClusterRule, Peer, port_choices
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer

@@ -7,36 +7,48 @@ named may be taken out together.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from gatewright.engine.addresses import AddressSet
 from gatewright.engine.model import Direction, Peers, Rule, RuleOrigin, Tier
 from gatewright.engine.ports import PortSet
-from gatewright.findings.survey import Class, PolicyKey, Survey, Written, key_of
+from gatewright.findings.survey import Class, PolicyKey, Survey, key_of
+from gatewright.findings.written import Written
 
 RuleKey = tuple[str, str, str, Direction, int]
 """(kind, namespace, name, direction, number of the rule)."""
+Home = tuple[Class, list[Rule]]
+"""A class that has a rule, and what the rule compiled to there."""
 
 
-def covered_by_others(survey: Survey, without: set[PolicyKey]) -> dict[RuleKey, list[RuleKey]]:
+def covered_by_others(survey: Survey, without: Container[PolicyKey]) -> dict[RuleKey, list[RuleKey]]:
     """The NetworkPolicy rules that change nothing, and the rules that allow as much. `without` are left out of it."""
     found: dict[RuleKey, list[RuleKey]] = {}
     for direction in Direction:
-        homes: dict[RuleKey, list[tuple[Class, list[Rule]]]] = defaultdict(list)
-        written: dict[RuleKey, None] = {}
-        for one in survey.classes[direction]:
-            by_rule: dict[RuleKey, list[Rule]] = defaultdict(list)
-            for compiled in one.tier(Tier.NETWORK_POLICY):
-                if key_of(compiled.origin) not in without:
-                    by_rule[rule_key(compiled.origin, direction)].append(compiled)
-            for key, parts in by_rule.items():
-                written[key] = None
-                homes[key].append((one, parts))
-        for key in sorted(written, reverse=True):
-            others = _covering(homes[key], key, direction, without, found.keys())
+        gone: dict[RuleOrigin, None] = {}
+        homes = _homes(survey.classes[direction], without)
+        for origin in sorted(homes, key=lambda one: (key_of(one), one.path), reverse=True):
+            others = _covering(homes[origin], origin, gone, without)
             if others is not None:
-                found[key] = others
+                gone[origin] = None
+                found[rule_key(origin, direction)] = [rule_key(other, direction) for other in others]
     return found
+
+
+def _homes(classes: Iterable[Class], without: Container[PolicyKey]) -> dict[RuleOrigin, list[Home]]:
+    """The classes that have each rule, without rules that stand alone in one of them: there nothing covers them."""
+    homes: dict[RuleOrigin, list[Home]] = defaultdict(list)
+    alone: set[RuleOrigin] = set()
+    for one in classes:
+        by_rule: dict[RuleOrigin, list[Rule]] = {}
+        for compiled in one.tier(Tier.NETWORK_POLICY):
+            by_rule.setdefault(compiled.origin, []).append(compiled)
+        if len(by_rule) == 1:
+            alone.update(by_rule)
+            continue
+        for origin, parts in by_rule.items():
+            homes[origin].append((one, parts))
+    return {one: each for one, each in homes.items() if one not in alone and key_of(one) not in without}
 
 
 def rule_key(origin: RuleOrigin, direction: Direction) -> RuleKey:
@@ -45,27 +57,22 @@ def rule_key(origin: RuleOrigin, direction: Direction) -> RuleKey:
 
 
 def _covering(
-    homes: list[tuple[Class, list[Rule]]],
-    key: RuleKey,
-    direction: Direction,
-    without: set[PolicyKey],
-    gone: Container[RuleKey],
-) -> list[RuleKey] | None:
+    homes: list[Home], own: RuleOrigin, gone: Container[RuleOrigin], without: Container[PolicyKey]
+) -> list[RuleOrigin] | None:
     """The rules that cover one in every class that has it; None where they do not, or where it matches nothing."""
-    used: dict[RuleKey, None] = {}
+    used: dict[RuleOrigin, None] = {}
     if not any(part.peers for _, parts in homes for part in parts):
         return None
     for home, parts in homes:
         left = [(part.peers, part.ports) for part in parts if part.peers]
         for other in home.tier(Tier.NETWORK_POLICY):
-            other_key = rule_key(other.origin, direction)
             if not left:
                 break
-            if other_key == key or other_key in gone or other_key[:3] in without:
+            if other.origin == own or other.origin in gone or key_of(other.origin) in without:
                 continue
             rest = [piece for peers, ports in left for piece in remainder(peers, ports, other)]
             if rest != left:
-                used[other_key] = None
+                used[other.origin] = None
             left = rest
         if left:
             return None

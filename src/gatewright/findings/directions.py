@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from gatewright.findings.model import Append, Fix, Insert, Place, Severity
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import Survey, written
+from gatewright.findings.survey import Survey
+from gatewright.findings.written import written
 
 _POLICY = """\
 apiVersion: networking.k8s.io/v1

@@ -8,11 +8,12 @@ from gatewright.engine.addresses import ALL_ADDRESSES
 from gatewright.engine.backends import Backends
 from gatewright.engine.model import Direction
 from gatewright.engine.podset import NO_PODS, PodSet
-from gatewright.engine.ports import ALL_TRAFFIC, PortSet, Protocol
+from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, Protocol
 from gatewright.findings.containment import selector_covers
 from gatewright.findings.model import Place, Severity
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import PolicyKey, Survey, Written, key_of
+from gatewright.findings.survey import PolicyKey, Survey, key_of
+from gatewright.findings.written import Written
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer
 
 _EXAMPLE = """\
@@ -106,19 +107,16 @@ def _by_name(survey: Survey, one: Written) -> bool:
 
 def _resolvers(survey: Survey) -> tuple[PodSet, PortSet]:
     """The pods behind Services on UDP 53, and the ports on which they answer. None where one is on a host's network."""
+    entries = [(service, entry) for service in survey.compiled.snapshot.services for entry in service.spec.ports]
+    answering = [(service, entry) for service, entry in entries if (entry.protocol, entry.port) == ("UDP", 53)]
+    if not answering:
+        return NO_PODS, NO_TRAFFIC
     backends = Backends(survey.compiled)
-    pods: list[int] = []
-    ports = PortSet()
-    for service in survey.compiled.snapshot.services:
-        for entry in service.spec.ports:
-            if (entry.protocol, entry.port) != ("UDP", 53):
-                continue
-            for endpoint, number in backends.doors(service, entry):
-                if endpoint.host_network:
-                    return NO_PODS, PortSet()
-                pods.append(endpoint.index)
-                ports |= PortSet.of(Protocol.UDP, (number, number))
-    return PodSet.of(pods), ports
+    doors = [door for service, entry in answering for door in backends.doors(service, entry)]
+    if any(endpoint.host_network for endpoint, _ in doors):
+        return NO_PODS, NO_TRAFFIC
+    ports = PortSet.of(Protocol.UDP, *((number, number) for _, number in doors))
+    return PodSet.of(endpoint.index for endpoint, _ in doors), ports
 
 
 def _may_ask(survey: Survey, one: Written, resolvers: tuple[PodSet, PortSet]) -> bool:

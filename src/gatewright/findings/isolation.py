@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from gatewright.engine.model import Action, Direction, Endpoint, Tier
-from gatewright.engine.owners import standing
+from gatewright.engine.owners import owner
 from gatewright.engine.podset import PodSet
+from gatewright.engine.snapshot import Key
 from gatewright.findings.model import Place, Severity
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import Class, Survey
-from gatewright.objects.core import Namespace
+from gatewright.findings.words import some
 
 _PODS = """\
 apiVersion: v1
@@ -34,6 +36,8 @@ spec:
 """
 _DB = "{matchLabels: {app: db}}"
 _BATCH = ("Job", "CronJob")
+MOST_TOLD = 20
+"""Open pods of a namespace that are told one by one."""
 
 
 def _policy(selector: str, direction: str) -> str:
@@ -54,9 +58,7 @@ def not_isolated(survey: Survey) -> Iterator[Hit]:
     meant: most often the pod came later, or a selector misses it. Jobs that declare no port are left out, and pods of
     the host's network, which no policy restricts.
     """
-    for one in _open_beside_isolated(survey, Direction.INGRESS):
-        if one.kind not in _BATCH or one.ports:
-            yield Hit(_place(one), "no policy isolates it for ingress: every connection to it is allowed")
+    yield from _left_open(survey, Direction.INGRESS, "every connection to it is allowed")
 
 
 @rule(
@@ -73,8 +75,7 @@ def egress_not_isolated(survey: Survey) -> Iterator[Hit]:
     It may call everything, inside and outside of the cluster. Many namespaces isolate single pods for egress and mean
     no more than that, so this rule is asked only where it is selected.
     """
-    for one in _open_beside_isolated(survey, Direction.EGRESS):
-        yield Hit(_place(one), "no policy isolates it for egress: it may open every connection")
+    yield from _left_open(survey, Direction.EGRESS, "it may open every connection")
 
 
 @rule(
@@ -90,22 +91,39 @@ def no_policies(survey: Survey) -> Iterator[Hit]:
     Everything in the cluster may connect to its pods. Policies that are not among the input are not known here.
     """
     isolated = PodSet.union(_isolated(survey, direction) for direction in Direction)
-    declared = {namespace.name: namespace for namespace in survey.compiled.snapshot.all(Namespace)}
     for name in sorted(survey.populated):
         members = survey.selection.in_namespace(name)
-        if isolated & members or not members:
-            continue
-        first = min((_place(survey.endpoints[index]) for index in members), key=lambda place: place.order)
-        origin = declared[name].origin if name in declared else first.origin
-        yield Hit(Place("Namespace", "", name, (), origin), "no policy of the input isolates any of its pods")
+        if members and not isolated & members:
+            yield Hit(_namespace(survey, name), "no policy of the input isolates any of its pods")
 
 
-def _open_beside_isolated(survey: Survey, direction: Direction) -> Iterator[Endpoint]:
+def _left_open(survey: Survey, direction: Direction, consequence: str) -> Iterator[Hit]:
+    """The workloads that are open beside isolated ones; a namespace that has very many of them is told once."""
     isolated = _isolated(survey, direction)
-    used = {survey.endpoints[index].namespace for index in isolated}
-    for one in standing(survey.compiled):
-        if one.namespace in used and not one.host_network and one.index not in isolated:
-            yield one
+    name = direction.value.lower()
+    for namespace in sorted({survey.endpoints[index].namespace for index in isolated}):
+        members = survey.selection.in_namespace(namespace)
+        open_ = members - isolated
+        if len(open_) > MOST_TOLD:
+            pods = some(survey.endpoints[index] for index in open_)
+            yield Hit(_namespace(survey, namespace), f"no policy isolates {len(open_)} of its pods for {name}: {pods}")
+        elif open_:
+            for place in _workloads(survey, members, open_, direction):
+                yield Hit(place, f"no policy isolates it for {name}: {consequence}")
+
+
+def _workloads(survey: Survey, members: PodSet, open_: PodSet, direction: Direction) -> Iterator[Place]:
+    """The workloads of a namespace of which a pod is open; a template counts where none of its pods are there."""
+    snapshot = survey.compiled.snapshot
+    owned: dict[Key, list[Endpoint]] = defaultdict(list)
+    for one in (survey.endpoints[index] for index in members):
+        owned[owner(snapshot, one)].append(one)
+    for key, endpoints in owned.items():
+        pods = [one for one in endpoints if one.kind == "Pod"] or endpoints
+        left = [one for one in pods if one.index in open_]
+        if left and (direction is Direction.EGRESS or left[0].kind not in _BATCH or left[0].ports):
+            top = snapshot.objects.get(key)
+            yield Place.of(top) if top is not None else _place(left[0])
 
 
 def _isolated(survey: Survey, direction: Direction) -> PodSet:
@@ -116,6 +134,16 @@ def _restricts(one: Class) -> bool:
     """Whether a class is isolated by NetworkPolicies, or denied something by a cluster-wide rule."""
     tiers = one.rules.tiers
     return any(t.tier is Tier.NETWORK_POLICY or any(r.action is Action.DENY for r in t.rules) for t in tiers)
+
+
+def _namespace(survey: Survey, name: str) -> Place:
+    """The namespace where it is declared, else where its first pod is."""
+    declared = survey.compiled.snapshot.objects.get(("Namespace", "", name))
+    if declared is not None:
+        return Place.of(declared)
+    pods = (_place(survey.endpoints[index]) for index in survey.selection.in_namespace(name))
+    first = min(pods, key=lambda place: place.order)
+    return Place("Namespace", "", name, (), first.origin)
 
 
 def _place(one: Endpoint) -> Place:

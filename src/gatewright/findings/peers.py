@@ -8,10 +8,12 @@ from itertools import pairwise
 from gatewright.engine.model import Endpoint
 from gatewright.engine.selectors import requirements
 from gatewright.engine.snapshot import NAMESPACE_NAME_LABEL
+from gatewright.findings.absence import absence_of_peer, named_namespaces
 from gatewright.findings.model import Place, Severity
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import EVERYTHING, Survey, Written, named_namespaces
+from gatewright.findings.survey import EVERYTHING, Survey
 from gatewright.findings.words import meant, selector, some
+from gatewright.findings.written import Written
 from gatewright.objects.core import Namespace
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicyPeer
@@ -67,7 +69,7 @@ def peer_matches_nothing(survey: Survey) -> Iterator[Hit]:
             continue
         if peer.namespace_selector is not None and not survey.matching_namespaces(peer.namespace_selector):
             continue
-        severity = survey.absence_of_peer(one.policy, peer)
+        severity = absence_of_peer(survey, one.policy, peer)
         if severity is None:
             continue
         pods = peer.pod_selector or EVERYTHING
@@ -185,7 +187,7 @@ def _one_item(survey: Survey, one: Written, number: int, peer: NetworkPolicyPeer
     there = survey.selection.in_namespaces(peer.namespace_selector)
     here = survey.selection.in_namespace(one.policy.namespace, peer.pod_selector)
     own = survey.selection.in_namespace(one.policy.namespace)
-    if there and here and not there & own and survey.absence_of_peer(one.policy, peer) is Severity.WARNING:
+    if there and here and not there & own and absence_of_peer(survey, one.policy, peer) is Severity.WARNING:
         message = (
             f"one peer whose selectors match no pod together: namespaces with {selector(peer.namespace_selector)} have"
             f" none with {selector(peer.pod_selector)}, namespace {one.policy.namespace} has; with a dash before each"

@@ -14,7 +14,8 @@ from gatewright.engine.podset import PodSet
 from gatewright.engine.ports import PortSet, Protocol
 from gatewright.findings.model import Severity
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import Survey, Written
+from gatewright.findings.survey import Survey
+from gatewright.findings.written import Written
 from gatewright.objects.core import Service
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicyPort

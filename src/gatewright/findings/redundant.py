@@ -14,7 +14,6 @@ from gatewright.engine.drafts import port_numbers
 from gatewright.engine.model import Direction
 from gatewright.findings.containment import (
     canonical_peer,
-    canonical_policy,
     peer_covers,
     rule_covers,
     selector_covers,
@@ -23,8 +22,8 @@ from gatewright.findings.coverage import covered_by_others, undoing
 from gatewright.findings.model import Fix, Place, Related, Remove, Severity
 from gatewright.findings.peers import trapped
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import PolicyKey, Survey, Written
-from gatewright.objects.policy import NetworkPolicy
+from gatewright.findings.survey import Survey
+from gatewright.findings.written import Written
 
 _PODS = """\
 apiVersion: v1
@@ -63,23 +62,9 @@ def duplicate_policy(survey: Survey) -> Iterator[Hit]:
 
     Two copies drift apart: the one that somebody tightens later has no effect while the other still allows.
     """
-    for policy, first in duplicates(survey).values():
+    for policy, first in survey.duplicates.values():
         same = Related(Place.of(first), "says the same")
         yield Hit(Place.of(policy), f"says exactly what {first} says", related=(same,))
-
-
-def duplicates(survey: Survey) -> dict[PolicyKey, tuple[NetworkPolicy, NetworkPolicy]]:
-    """The policies that repeat another, and the first that says the same."""
-    rules: dict[PolicyKey, list[Written]] = defaultdict(list)
-    for one in survey.rules:
-        rules[one.policy.key].append(one)
-    firsts: dict[tuple[object, ...], NetworkPolicy] = {}
-    found = {}
-    for policy in sorted(survey.policies, key=lambda one: Place.of(one).order):
-        first = firsts.setdefault(canonical_policy(policy, rules[policy.key]), policy)
-        if first is not policy:
-            found[policy.key] = (policy, first)
-    return found
 
 
 @rule(
@@ -95,14 +80,14 @@ def redundant_rule(survey: Survey) -> Iterator[Hit]:
     It misleads: who takes it away believes to have closed something. As a warning it holds whatever pods there are; as
     an info only with the pods at hand, and another pod may give the rule its meaning.
     """
-    repeated = duplicates(survey)
+    repeated = survey.duplicates
     rules = {
         (*one.policy.key, one.direction, one.number): one for one in survey.rules if one.policy.key not in repeated
     }
     by_namespace: dict[tuple[str, Direction], list[Written]] = defaultdict(list)
     for one in rules.values():
         by_namespace[one.policy.namespace, one.direction].append(one)
-    for key, others in covered_by_others(survey, set(repeated)).items():
+    for key, others in covered_by_others(survey, repeated).items():
         one = rules[key]
         near = by_namespace[one.policy.namespace, one.direction]
         always = next((wide for wide in near if wide is not one and _covers(survey, wide, one)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gatewright.findings.absence import absence
 from gatewright.findings.model import Place, Related, Severity
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import EVERYTHING, Survey
@@ -49,7 +50,7 @@ def selects_nothing(survey: Survey) -> Iterator[Hit]:
         wanted = policy.spec.pod_selector
         if survey.subject(policy) or survey.hosts_like(policy.namespace, wanted):
             continue
-        severity = survey.absence(policy.namespace, wanted)
+        severity = absence(survey, policy.namespace, wanted)
         if severity is None:
             continue
         members = [one for one in survey.endpoints if one.namespace == policy.namespace]
