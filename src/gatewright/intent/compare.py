@@ -55,6 +55,31 @@ def gaps(compiled: Compiled, model: Model, family: int, *, exact: bool) -> list[
     return [*found, *comparison.excess(), *comparison.excess_addresses()]
 
 
+FEW = 16
+"""Rectangles that are gone through one by one; more of them are looked up by source."""
+
+
+class _Reaching:
+    """The rectangles by destination and source. A pair of endpoints is in one of them at most."""
+
+    def __init__(self, rectangles: Iterable[Rectangle]) -> None:
+        self._by_destination: dict[int, list[Rectangle]] = {}
+        self._by_source: dict[int, dict[int, Rectangle]] = {}
+        for rectangle in rectangles:
+            for index in rectangle.destinations:
+                self._by_destination.setdefault(index, []).append(rectangle)
+
+    def find(self, sources: PodSet, destination: int) -> list[Rectangle]:
+        """Those that may hold connections of some sources to a destination."""
+        every = self._by_destination.get(destination, [])
+        if len(every) <= FEW:
+            return every
+        if destination not in self._by_source:
+            self._by_source[destination] = {index: one for one in every for index in one.sources}
+        known = self._by_source[destination]
+        return list({id(known[index]): known[index] for index in sources if index in known}.values())
+
+
 class _Comparison:
     def __init__(self, compiled: Compiled, model: Model, answer: Connectivity, exact: bool) -> None:
         self.compiled, self.model, self.family, self.exact = compiled, model, answer.family, exact
@@ -68,10 +93,7 @@ class _Comparison:
 
     def blocked(self) -> Iterator[Gap]:
         """The flows between pods of which some connection is not surely allowed."""
-        reaching: dict[int, list[Rectangle]] = {}
-        for rectangle in self.rectangles:
-            for index in rectangle.destinations:
-                reaching.setdefault(index, []).append(rectangle)
+        reaching = _Reaching(self.rectangles)
         for need in self.model.bound.flows:
             if need.source.pods is None or need.destination.pods is None:
                 continue
@@ -79,14 +101,12 @@ class _Comparison:
             for number in self.model.numbers(need.destination):
                 yield from self._blocked_at(need, sources, self._group(number), reaching)
 
-    def _blocked_at(
-        self, need: Need, sources: PodSet, group: Group, reaching: dict[int, list[Rectangle]]
-    ) -> Iterator[Gap]:
+    def _blocked_at(self, need: Need, sources: PodSet, group: Group, reaching: _Reaching) -> Iterator[Gap]:
         wanted = port_set(need.ports, group.named_ports)
         found: dict[tuple[PodSet, PortSet, bool], list[int]] = {}
-        for index in group.members:
+        for index in group.members if wanted else ():
             left = sources if self.compiled.endpoints[index].many else sources - PodSet.of([index])
-            for rectangle in reaching.get(index, ()):
+            for rectangle in reaching.find(left, index):
                 met = left & rectangle.sources
                 left -= met
                 if met and (lacking := wanted - rectangle.access.ports):
@@ -95,8 +115,6 @@ class _Comparison:
             if left:
                 found.setdefault((left, wanted, True), []).append(index)
         for (met, lacking, sure), indices in found.items():
-            if not wanted:
-                continue
             yield Gap(Kind.BLOCKED, need, met, PodSet.of(indices), lacking, self.family, sure)
 
     def blocked_addresses(self) -> Iterator[Gap]:

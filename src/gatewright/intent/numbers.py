@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from gatewright.engine.drafts import port_numbers
 from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, Protocol, Ranges
@@ -14,6 +15,11 @@ NamedPorts = Mapping[tuple[str, Protocol], Ranges]
 
 def policy_ports(ports: Iterable[Port]) -> tuple[NetworkPolicyPort, ...]:
     """The ports as a NetworkPolicy writes them, joined and in order; none at all where they are all traffic."""
+    return _policy_ports(tuple(ports))
+
+
+@lru_cache(maxsize=4096)
+def _policy_ports(ports: tuple[Port, ...]) -> tuple[NetworkPolicyPort, ...]:
     numbers, names = NO_TRAFFIC, set()
     for port in ports:
         if port.protocol is None:
@@ -38,11 +44,16 @@ def port_set(ports: Iterable[Port], named: NamedPorts) -> PortSet:
         return ALL_TRAFFIC
     if not every:
         return NO_TRAFFIC
-    numbers, names = port_numbers(policy_ports(every))
+    numbers, names = _numbers(every)
     for name in names:
         if name in named:
             numbers |= PortSet.of(name[1], *named[name])
     return numbers
+
+
+@lru_cache(maxsize=4096)
+def _numbers(ports: tuple[Port, ...]) -> tuple[PortSet, tuple[tuple[str, Protocol], ...]]:
+    return port_numbers(policy_ports(ports))
 
 
 def ports_text(ports: Iterable[Port]) -> str:

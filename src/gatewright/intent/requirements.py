@@ -83,6 +83,8 @@ def _touches(wide: Requirement, narrow: Requirement) -> bool:
     """Whether a rule for one requirement lets any of another one's peers through."""
     if wide.peer.pods is None:
         return True
+    if wide.peer.is_component and narrow.peer.is_component:
+        return False
     return narrow.peer.pods is not None and implies(narrow.peer.pods, wide.peer.pods)
 
 

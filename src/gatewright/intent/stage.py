@@ -103,18 +103,21 @@ def _strangers(bound: Bound, known: Snapshot) -> Iterator[Deployment]:
     wanted: list[tuple[str, str, dict[str, str], tuple[Port, ...]]]
     wanted = [(namespace, STRANGER, {}, ()) for namespace in sorted({*inhabited, ELSEWHERE})]
     wanted += [(ELSEWHERE, f"{TWIN}{party.name}", dict(labels), party.opens) for labels, party in twins.items()]
+    by_namespace: dict[str, list[Party]] = {}
+    for party in bound.components:
+        by_namespace.setdefault(party.pods.namespace if party.pods else "", []).append(party)
     for namespace, name, labels, ports in wanted:
-        if not any(_selects(party, namespace, labels, known) for party in bound.components):
+        near = (*by_namespace.get(namespace, ()), *by_namespace.get("", ()))
+        if not any(_selects(party, namespace, labels, known) for party in near):
             yield _workload(namespace, name, labels, ports)
 
 
 def _selects(party: Party, namespace: str, labels: dict[str, str], known: Snapshot) -> bool:
+    """Whether a component of the namespace, or of namespaces by their labels, would have a pod with these labels."""
     if party.pods is None or not matches(party.pods.labels, labels):
         return False
-    if party.pods.namespaces is None:
-        return party.pods.namespace == namespace
     own = {**known.namespaces.get(namespace, {}), NAMESPACE_NAME_LABEL: namespace}
-    return matches(party.pods.namespaces, own)
+    return party.pods.namespaces is None or matches(party.pods.namespaces, own)
 
 
 def _workload(namespace: str, name: str, labels: dict[str, str], ports: Iterable[Port]) -> Deployment:

@@ -8,60 +8,68 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from gatewright.intent.plan import Planned
 from gatewright.objects.origin import Path
 from gatewright.objects.scalars import resolve
 
+Comments = Mapping[Path, tuple[str, ...]]
 _PLAIN = re.compile(r"[A-Za-z0-9/.][A-Za-z0-9_./-]*|[A-Za-z0-9/.:][A-Za-z0-9_./:-]*[A-Za-z0-9_/.-]")
 
 
 def to_yaml(policies: Iterable[Planned], heading: Iterable[str] = ()) -> str:
     """The policies, a document each. `heading` are lines of comment above all."""
-    documents = ["".join(f"{line}\n" for line in _document(policy)) for policy in policies]
-    return "".join(f"# {line}\n" for line in heading) + "---\n".join(documents)
+    documents = ["\n".join([*_comment(one.comments.get(()), ""), *_lines(one)]) for one in policies]
+    above = "".join(f"# {line}\n" for line in heading)
+    return above + "\n---\n".join(documents) + ("\n" if documents else "")
 
 
 def snippet(tree: Any) -> list[str]:
     """A part of a policy as lines of YAML."""
-    return list(_lines(tree, (), {}))
+    lines: list[str] = []
+    _write(tree, "", (), {}, lines)
+    return lines
 
 
-def _document(policy: Planned) -> Iterator[str]:
-    yield from _comment(policy.comments.get((), ()), 0)
-    yield from _lines(policy.document, (), policy.comments)
+def _lines(policy: Planned) -> list[str]:
+    lines: list[str] = []
+    _write(policy.document, "", (), policy.comments, lines)
+    return lines
 
 
-def _comment(lines: Iterable[str], indent: int) -> Iterator[str]:
-    yield from (f"{' ' * indent}# {line}" for line in lines)
+def _comment(lines: Iterable[str] | None, indent: str) -> list[str]:
+    return [f"{indent}# {line}" for line in lines or ()]
 
 
-def _lines(tree: Any, path: Path, comments: dict[Path, tuple[str, ...]]) -> Iterator[str]:
-    """The lines of a mapping or list, without indentation of their own."""
+def _write(tree: Any, indent: str, path: Path, comments: Comments, lines: list[str]) -> None:
+    """Append the lines of a mapping or list to `lines`."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if isinstance(value, dict | list) and value:
-                yield f"{scalar(key)}:"
-                indent = "  " if isinstance(value, dict) else ""
-                yield from (f"{indent}{line}" for line in _lines(value, (*path, key), comments))
+                lines.append(f"{indent}{scalar(key)}:")
+                below = f"{indent}  " if isinstance(value, dict) else indent
+                _write(value, below, (*path, key), comments, lines)
             else:
-                yield f"{scalar(key)}: {scalar(value)}"
+                lines.append(f"{indent}{scalar(key)}: {scalar(value)}")
         return
     for number, value in enumerate(tree):
-        place = (*path, number)
-        yield from _comment(comments.get(place, ()), 0)
+        lines += _comment(comments.get((*path, number)), indent)
         if isinstance(value, dict | list) and value:
-            first, *rest = _lines(value, place, comments)
-            yield f"- {first}"
-            yield from (f"  {line}" for line in rest)
+            first = len(lines)
+            _write(value, f"{indent}  ", (*path, number), comments, lines)
+            lines[first] = f"{indent}- {lines[first].removeprefix(indent).removeprefix('  ')}"
         else:
-            yield f"- {scalar(value)}"
+            lines.append(f"{indent}- {scalar(value)}")
 
 
 def scalar(value: Any) -> str:
     """A value on one line: `{}` and `[]` where it is an empty collection."""
-    if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and resolve(value) == value else json.dumps(value)
-    return json.dumps(value)
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+@lru_cache(maxsize=4096)
+def _text(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) and resolve(value) == value else json.dumps(value)
