@@ -188,6 +188,12 @@ def test_what_is_in_one_state_alone_can_be_named(capsys: pytest.CaptureFixture[s
         "- default/api[Pod] => default/web[Pod] : All Connections (default/api[Pod] is gone)",
     ]
     assert lines(capsys, "base", "after", "--from", "db", "--to", "web") == []
+    assert lines(capsys, "base", "after", "--from", "web", "--port", "80") == [
+        "+ default/new[Pod] is new",
+        "- default/api[Pod] is gone",
+        "- default/web[Pod] => default/api[Pod] : TCP 80 (default/api[Pod] is gone)",
+        "+ default/web[Pod] => default/new[Pod] : TCP 80 (default/new[Pod] is new)",
+    ]
     code, _, err = run(capsys, "diff", "base", "after", "--from", "nobody")
     assert (code, err.startswith("gatewright: 'nobody' names no pod or workload")) == (2, True)
 

@@ -175,6 +175,9 @@ def test_kubeconfig_of_the_environment(server: ApiServer, tmp_path: Path, monkey
         read_cluster(Where())
     with pytest.raises(ClusterUnavailable, match=r"no context 'x'; it has mine, other"):
         read_cluster(Where(context="x"))
+    same = kubeconfig(tmp_path / "same", "http://127.0.0.1:1", context="mine")
+    monkeypatch.setenv("KUBECONFIG", f"{mine}:{same}")
+    assert len(read_cluster(Where()).require()) == 8, "of two of a name the first counts"
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing")
     with pytest.raises(ClusterUnavailable, match=r"no kubeconfig at .*missing; name one with --kubeconfig"):
         read_cluster(Where())

@@ -112,6 +112,13 @@ def test_a_login_program(server: ApiServer, pems: Certificates, tmp_path: Path, 
     assert names(kubeconfig(tmp_path / "config", server.url, cluster=trusted(pems), user=user)) == ["web", "db"]
 
 
+def test_with_a_token_no_login_program_runs(server: ApiServer, pems: Certificates, tmp_path: Path) -> None:
+    """As in client-go, whose plugin leaves a request alone that has credentials."""
+    server.token = "given"
+    user = {"token": "given", **login(tmp_path, "exit 1")}
+    assert names(kubeconfig(tmp_path / "config", server.url, cluster=trusted(pems), user=user)) == ["web", "db"]
+
+
 def test_a_login_program_that_gives_a_certificate(mutual: ApiServer, pems: Certificates, tmp_path: Path) -> None:
     given = credential(clientCertificateData=pems.text("client.crt"), clientKeyData=pems.text("client.key"))
     (tmp_path / "given").write_text(given)
