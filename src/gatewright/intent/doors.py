@@ -100,9 +100,8 @@ def _refuse_undeclared(ports: tuple[Port, ...], members: tuple[Endpoint, ...]) -
             continue
         on_pods = [port_set([port], member.named_ports) & port_set(there, {}) for member in members]
         if not any(on_pods):
-            names = sorted({name for member in members for name, protocol in member.named_ports})
-            called = f" (named {', '.join(names)})" if names else ""
-            raise NoSuchPort(f"port {port} is not among the ports that its pods declare: {ports_text(there)}{called}")
+            what = f"port {port} is not among the ports that its pods declare: {ports_text(there)}"
+            raise NoSuchPort(what)
 
 
 def _translated(port: Port, service: tuple[Translation, ...]) -> Port:
