@@ -6,8 +6,6 @@ severity, or None where nothing can be said.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gatewright.engine.selectors import matches, requirements
 from gatewright.engine.snapshot import NAMESPACE_NAME_LABEL
 from gatewright.findings.model import Severity
@@ -25,8 +23,7 @@ def absence(survey: Survey, namespace: str, selector: LabelSelector) -> Severity
         return Severity.WARNING
     if namespace not in survey.populated:
         return None
-    shown = [promised_labels(other.tree) for other in survey.others if other.namespace == namespace]
-    promised = [labels for labels in shown if labels is not None]
+    promised = survey.promised.get(namespace, ())
     if any(matches(selector, labels) for labels in promised):
         return None
     return Severity.INFO if promised else Severity.WARNING
@@ -51,23 +48,3 @@ def named_namespaces(selector: LabelSelector) -> tuple[str, ...]:
         if key == NAMESPACE_NAME_LABEL and operator == "In":
             return values
     return ()
-
-
-def promised_labels(tree: Any) -> dict[str, str] | None:
-    """The labels that pods made from a custom resource have, as far as it says; None where it makes no pods.
-
-    Operators put their pods' labels into `spec.template.metadata`, `spec.podMetadata` or the resource's own labels.
-    """
-    spec = _mapping(tree, "spec")
-    if not {"replicas", "template", "podMetadata", "podTemplate", "image", "containers"} & spec.keys():
-        return None
-    labels = dict(_mapping(tree, "metadata", "labels"))
-    for path in (("template", "metadata"), ("podTemplate", "metadata"), ("podMetadata",)):
-        labels |= _mapping(spec, *path, "labels")
-    return {key: value for key, value in labels.items() if isinstance(value, str)}
-
-
-def _mapping(tree: Any, *path: str) -> dict[str, Any]:
-    for step in path:
-        tree = tree.get(step) if isinstance(tree, dict) else None
-    return tree if isinstance(tree, dict) else {}

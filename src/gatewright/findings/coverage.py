@@ -17,6 +17,7 @@ from gatewright.findings.written import Written
 
 RuleKey = tuple[str, str, str, Direction, int]
 """(kind, namespace, name, direction, number of the rule)."""
+Traffic = list[tuple[Peers, PortSet]]
 Home = tuple[Class, list[Rule]]
 """A class that has a rule, and what the rule compiled to there."""
 
@@ -59,24 +60,33 @@ def rule_key(origin: RuleOrigin, direction: Direction) -> RuleKey:
 def _covering(
     homes: list[Home], own: RuleOrigin, gone: Container[RuleOrigin], without: Container[PolicyKey]
 ) -> list[RuleOrigin] | None:
-    """The rules that cover one in every class that has it; None where they do not, or where it matches nothing."""
-    used: dict[RuleOrigin, None] = {}
+    """The rules that cover one in every class that has it; None where they do not, or where it matches nothing.
+
+    Where single rules cover it everywhere, these; else all that take a part.
+    """
     if not any(part.peers for _, parts in homes for part in parts):
         return None
+    used: dict[RuleOrigin, None] = {}
+    alone: list[set[RuleOrigin]] = []
     for home, parts in homes:
-        left = [(part.peers, part.ports) for part in parts if part.peers]
-        for other in home.tier(Tier.NETWORK_POLICY):
-            if not left:
-                break
-            if other.origin == own or other.origin in gone or key_of(other.origin) in without:
-                continue
-            rest = [piece for peers, ports in left for piece in remainder(peers, ports, other)]
+        traffic = [(part.peers, part.ports) for part in parts if part.peers]
+        others = [one for one in home.tier(Tier.NETWORK_POLICY) if one.origin != own and one.origin not in gone]
+        left, covering = traffic, set()
+        for other in (one for one in others if key_of(one.origin) not in without):
+            rest = _after(left, other)
             if rest != left:
                 used[other.origin] = None
+            if not _after(traffic, other):
+                covering.add(other.origin)
             left = rest
         if left:
             return None
-    return list(used)
+        alone.append(covering)
+    return sorted(set.intersection(*alone), key=lambda one: (key_of(one), one.path)) or list(used)
+
+
+def _after(traffic: Traffic, rule: Rule) -> Traffic:
+    return [piece for peers, ports in traffic for piece in remainder(peers, ports, rule)]
 
 
 def remainder(peers: Peers, ports: PortSet, rule: Rule) -> list[tuple[Peers, PortSet]]:

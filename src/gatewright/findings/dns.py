@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from gatewright.engine.addresses import ALL_ADDRESSES
@@ -66,13 +67,19 @@ def no_dns(survey: Survey) -> Iterator[Hit]:
         key = one.policy.key
         asking[key] = asking.get(key, False) or _may_ask(survey, one, resolvers)
         calling[key] = calling.get(key, False) or _by_name(survey, one)
+    able: dict[str, list[NetworkPolicy]] = defaultdict(list)
+    for policy in survey.policies:
+        if asking.get(policy.key):
+            able[policy.namespace].append(policy)
     for policy in survey.policies:
         if calling.get(policy.key) and not asking[policy.key]:
-            yield from _deaf(survey, policy, asking)
+            yield from _deaf(survey, policy, asking, able[policy.namespace])
 
 
-def _deaf(survey: Survey, policy: NetworkPolicy, asking: dict[PolicyKey, bool]) -> Iterator[Hit]:
-    """The policy itself allows no questions: do the others of its pods?"""
+def _deaf(
+    survey: Survey, policy: NetworkPolicy, asking: dict[PolicyKey, bool], able: list[NetworkPolicy]
+) -> Iterator[Hit]:
+    """The policy itself allows no questions: do the others of its pods? `able` are those of its namespace that do."""
     classes = survey.classes_of.get((policy.key, Direction.EGRESS), [])
     place = Place.of(policy, "spec", "egress")
     if classes:
@@ -82,10 +89,7 @@ def _deaf(survey: Survey, policy: NetworkPolicy, asking: dict[PolicyKey, bool]) 
                 example = survey.endpoints[next(iter(one.members))]
                 yield Hit(place, f"lets {example} make calls, but nothing lets it ask DNS (UDP 53)")
                 return
-    elif policy.namespace not in survey.populated and not any(
-        asking.get(other.key) and other.namespace == policy.namespace and _covers(other, policy)
-        for other in survey.policies
-    ):
+    elif policy.namespace not in survey.populated and not any(_covers(other, policy) for other in able):
         yield Hit(place, "allows calls, but no policy of the input allows DNS (UDP 53) to its pods", Severity.INFO)
 
 

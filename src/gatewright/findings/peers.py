@@ -89,7 +89,7 @@ def _looked_at(survey: Survey, one: Written, peer: NetworkPolicyPeer) -> list[En
     """The pods among which the peer looks."""
     own = peer.namespace_selector is None
     names = [one.policy.namespace] if own else survey.matching_namespaces(peer.namespace_selector or EVERYTHING)
-    return [each for each in survey.endpoints if each.namespace in names]
+    return [survey.endpoints[index] for name in names for index in survey.selection.in_namespace(name)]
 
 
 def _in_others(survey: Survey, one: Written, peer: NetworkPolicyPeer) -> str:
@@ -238,7 +238,7 @@ def _lacking_label(survey: Survey, wanted: LabelSelector) -> tuple[str, Namespac
     for key, operator, values in requirements(wanted):
         if operator != "In" or key == NAMESPACE_NAME_LABEL:
             continue
-        for namespace in survey.compiled.snapshot.all(Namespace):
+        for namespace in survey.namespaces:
             if namespace.name in values and key not in namespace.labels:
                 return key, namespace
     return None

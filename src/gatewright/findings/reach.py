@@ -45,8 +45,10 @@ def reach_of(snapshot: Snapshot) -> Reach:
     cidrs = [cidr for node in snapshot.all(Node) for cidr in _pod_cidrs(node)]
     given = AddressSet.union([snapshot.pod_range, *map(AddressSet.of_block, cidrs)])
     single: dict[int, list[Range]] = {family: list(given.ranges(family)) for family in FAMILIES}
-    for address in (a for one in snapshot.endpoints if not one.host_network for a in one.addresses):
-        single[address.version].append((int(address), int(address)))
+    for one in snapshot.endpoints:
+        for address in () if one.host_network else one.addresses:
+            number = int(address)
+            single[address.version].append((number, number))
     nodes: dict[int, list[tuple[int, str]]] = {family: [] for family in FAMILIES}
     for address, name in snapshot.nodes_by_address.items():
         nodes[address.version].append((int(address), name))

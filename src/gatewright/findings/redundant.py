@@ -81,20 +81,14 @@ def redundant_rule(survey: Survey) -> Iterator[Hit]:
     an info only with the pods at hand, and another pod may give the rule its meaning.
     """
     repeated = survey.duplicates
-    rules = {
-        (*one.policy.key, one.direction, one.number): one for one in survey.rules if one.policy.key not in repeated
-    }
-    by_namespace: dict[tuple[str, Direction], list[Written]] = defaultdict(list)
-    for one in rules.values():
-        by_namespace[one.policy.namespace, one.direction].append(one)
+    rules = {(*one.policy.key, one.direction, one.number): one for one in survey.rules}
     for key, others in covered_by_others(survey, repeated).items():
-        one = rules[key]
-        near = by_namespace[one.policy.namespace, one.direction]
-        always = next((wide for wide in near if wide is not one and _covers(survey, wide, one)), None)
+        one, causes = rules[key], [rules[other] for other in others]
+        always = next((wide for wide in causes if _covers(survey, wide, one)), None)
         if always is not None:
             yield _superfluous(one, [always], Severity.WARNING)
         else:
-            yield _superfluous(one, [rules[other] for other in others if other in rules], Severity.INFO)
+            yield _superfluous(one, causes, Severity.INFO)
 
 
 def _covers(survey: Survey, wide: Written, narrow: Written) -> bool:
@@ -207,18 +201,18 @@ def undone(survey: Survey) -> Iterator[Hit]:
 
 def _denials(survey: Survey) -> Iterator[Hit]:
     """The policies that deny everything in vain."""
-    allowing = [one for one in survey.rules if not one.peers and not one.ports]
+    allowing: dict[tuple[str, Direction], list[Written]] = defaultdict(list)
+    for one in survey.rules:
+        if not one.peers and not one.ports:
+            allowing[one.policy.namespace, one.direction].append(one)
     for policy in survey.policies:
         for direction in Direction:
             rules = policy.spec.ingress if direction is Direction.INGRESS else policy.spec.egress
             if rules or direction.value not in policy.policy_types:
                 continue
-            for one in allowing:
-                near = one.policy.namespace == policy.namespace and one.direction is direction
-                if near and selector_covers(one.policy.spec.pod_selector, policy.spec.pod_selector):
-                    where = Related(one.place(), "allows everything")
-                    message = (
-                        f"denies all {direction.value.lower()} in vain: {one.policy} allows everything to the same pods"
-                    )
-                    yield Hit(Place.of(policy), message, related=(where,))
-                    break
+            near = allowing[policy.namespace, direction]
+            wider = (one for one in near if selector_covers(one.policy.spec.pod_selector, policy.spec.pod_selector))
+            found = next(wider, None)
+            if found is not None:
+                what = f"denies all {direction.value.lower()} in vain: {found.policy} allows everything to its pods"
+                yield Hit(Place.of(policy), what, related=(Related(found.place(), "allows everything"),))

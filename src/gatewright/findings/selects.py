@@ -53,7 +53,7 @@ def selects_nothing(survey: Survey) -> Iterator[Hit]:
         severity = absence(survey, policy.namespace, wanted)
         if severity is None:
             continue
-        members = [one for one in survey.endpoints if one.namespace == policy.namespace]
+        members = [survey.endpoints[index] for index in survey.selection.in_namespace(policy.namespace)]
         message = f"selects no pod: none in namespace {policy.namespace} has {selector(wanted)}{meant(wanted, members)}"
         yield Hit(Place.of(policy, "spec", "podSelector"), message, severity, related=_elsewhere(survey, policy))
     yield from _cluster_policies(survey)

@@ -9,7 +9,6 @@ from gatewright.findings.model import Fix, Place, Replace, Severity
 from gatewright.findings.networks import Network
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import Survey
-from gatewright.objects.core import Namespace
 from gatewright.objects.origin import Origin, line_of
 from gatewright.objects.read import Other
 
@@ -98,7 +97,7 @@ def obsolete_annotation(survey: Survey) -> Iterator[Hit]:
     Before Kubernetes 1.7 the annotation `net.beta.kubernetes.io/network-policy` isolated all pods of a namespace. It
     has had no effect since: pods that no policy selects are open.
     """
-    for namespace in survey.compiled.snapshot.all(Namespace):
+    for namespace in survey.namespaces:
         if OBSOLETE_ANNOTATION in namespace.metadata.annotations:
             message = f"the annotation {OBSOLETE_ANNOTATION} has no effect since Kubernetes 1.7"
             yield Hit(Place.of(namespace, "metadata", "annotations", OBSOLETE_ANNOTATION), message)

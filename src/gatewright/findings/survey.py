@@ -14,14 +14,15 @@ from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule, R
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import NO_TRAFFIC, PortSet, Protocol
 from gatewright.engine.selection import Selection
-from gatewright.engine.selectors import Selectors, matches
+from gatewright.engine.selectors import Selectors
 from gatewright.findings.containment import canonical_policy
 from gatewright.findings.model import Place
 from gatewright.findings.networks import Network
+from gatewright.findings.promised import promised_labels
 from gatewright.findings.reach import Reach, reach_of
 from gatewright.findings.written import Written, written
 from gatewright.objects.cluster_policy import ClusterPolicy
-from gatewright.objects.core import Service
+from gatewright.objects.core import Namespace, Service
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer
 from gatewright.objects.read import Other
@@ -110,6 +111,21 @@ class Survey:
         return found
 
     @cached_property
+    def promised(self) -> dict[str, list[dict[str, str]]]:
+        """By namespace the labels of pods that operators will make of custom resources."""
+        found: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for other in self.others:
+            labels = promised_labels(other.tree)
+            if labels is not None:
+                found[other.namespace].append(labels)
+        return found
+
+    @cached_property
+    def namespaces(self) -> list[Namespace]:
+        """The namespaces that are declared."""
+        return self.compiled.snapshot.all(Namespace)
+
+    @cached_property
     def reach(self) -> Reach:
         """The addresses of pods and nodes."""
         return reach_of(self.compiled.snapshot)
@@ -135,11 +151,14 @@ class Survey:
 
     def hosts_like(self, namespace: str | None, pods: LabelSelector) -> list[Endpoint]:
         """The host-network pods with these labels, which no policy selects; of every namespace for None."""
-        return [one for one in self._hosts if namespace in (None, one.namespace) and matches(pods, one.labels)]
+        hosts, labels = self._hosts
+        found = [hosts[position] for position in labels.select(pods)]
+        return [one for one in found if namespace in (None, one.namespace)]
 
     @cached_property
-    def _hosts(self) -> list[Endpoint]:
-        return [endpoint for endpoint in self.endpoints if endpoint.host_network]
+    def _hosts(self) -> tuple[list[Endpoint], Selectors]:
+        hosts = [endpoint for endpoint in self.endpoints if endpoint.host_network]
+        return hosts, Selectors([host.labels for host in hosts])
 
     def matching_namespaces(self, selector: LabelSelector) -> list[str]:
         """The known namespaces that a selector matches."""
