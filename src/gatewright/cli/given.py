@@ -73,7 +73,7 @@ class Sources:
         with progress("reading") as say:
             parsed = self.manifests.read(say)
             if self.where is not None:
-                parsed = over(read_cluster(self.where, everything=everything, progress=say), parsed)
+                parsed = over(read_cluster(self.where, everything=everything, progress=say), parsed, self.namespace)
         return parsed
 
     def tell(self, states: Iterable[Parsed], namespace: str) -> list[Given]:

@@ -40,7 +40,7 @@ def read_states(
             raise _usage("a cluster alone is one state: name what goes over it with -f or -k")
         proposed = given.manifests.read(progress)
         live = read_cluster(given.where, everything=everything, progress=progress)
-        return live, over(live, proposed)
+        return live, over(live, proposed, given.namespace)
     if len(states) == 1 and places:
         return _revisions(states[0], places, recursive, progress)
     if paths is not None:

@@ -65,12 +65,14 @@ class Origin(msgspec.Struct, frozen=True, eq=False):
     """The place of an object or field: file as the user named it (`-` is standard input), line from 1, document from 0.
 
     `tree` is the object's positioned tree where it was kept (policies keep it), so that `at` can find its fields.
+    `homeless` says that the object names no namespace, hence is in `default`; beside a cluster it may belong elsewhere.
     """
 
     file: str
     line: int
     document: int = 0
     tree: Any = None
+    homeless: bool = False
 
     def at(self, path: Path) -> Origin:
         """The origin of one field of this object; the nearest known ancestor where the field is not written out."""

@@ -19,7 +19,6 @@ import msgspec
 
 from gatewright.errors import GatewrightError, Problem
 from gatewright.objects.meta import Object
-from gatewright.objects.origin import Origin
 from gatewright.objects.read import Parsed
 from gatewright.sources import files
 from gatewright.sources.progress import Progress, unheard
@@ -219,8 +218,7 @@ def _renamed(parsed: Parsed, folder: str, revision: str) -> Parsed:
         origin = item.origin
         if origin is None:
             return item
-        moved = Origin(named(origin.file), origin.line, origin.document, origin.tree)
-        return msgspec.structs.replace(item, origin=moved)
+        return msgspec.structs.replace(item, origin=msgspec.structs.replace(origin, file=named(origin.file)))
 
     return replace(
         parsed,

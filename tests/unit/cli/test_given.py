@@ -80,9 +80,11 @@ def live_pod(name: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"containers": [{"image": "i"}]}, "status": {"podIP": "10.0.0.1"}}
 
 
-def test_a_cluster_with_a_proposal_over_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [", namespace: shop", ""])
+def test_a_cluster_with_a_proposal_over_it(capsys: pytest.CaptureFixture[str], tmp_path: Path, written: str) -> None:
+    """What names no namespace is meant for that of the context."""
     proposal = tmp_path / "new.yaml"
-    proposal.write_text(DENY.replace("NAMESPACE", "shop"))
+    proposal.write_text(DENY.replace(", namespace: NAMESPACE", written))
     with serving(ApiServer({"/api/v1/pods": [live_pod("web"), live_pod("db")]})) as server:
         config = kubeconfig(tmp_path / "config", server.url)
         question = ("explain", "web", "db", "80", "--kubeconfig", config)
