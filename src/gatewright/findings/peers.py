@@ -9,7 +9,7 @@ from gatewright.engine.model import Endpoint
 from gatewright.engine.selectors import requirements
 from gatewright.engine.snapshot import NAMESPACE_NAME_LABEL
 from gatewright.findings.absence import absence_of_peer, named_namespaces
-from gatewright.findings.model import Place, Severity
+from gatewright.findings.model import Severity
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import EVERYTHING, Survey
 from gatewright.findings.words import meant, selector, some
@@ -18,6 +18,8 @@ from gatewright.objects.core import Namespace
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicyPeer
 
+EVERY_CLUSTER_HAS = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
+"""The namespaces that a cluster makes by itself."""
 _PODS = """\
 apiVersion: v1
 kind: Namespace
@@ -210,8 +212,8 @@ def unknown_namespace(survey: Survey) -> Iterator[Hit]:
     """A namespaceSelector matches no namespace.
 
     A namespace has the labels that somebody gave it, and `kubernetes.io/metadata.name`. The label `name`, which many
-    examples use, exists only where it was set. Where the input is not the whole cluster, a namespace that is not among
-    it may exist all the same, and the finding is an info.
+    examples use, exists only where it was set. Where the input is not the whole cluster, another namespace may exist
+    all the same: the finding is then an info, made only of an input that declares namespaces.
     """
     for one, number, peer in _selector_peers(survey):
         wanted = peer.namespace_selector
@@ -223,14 +225,10 @@ def unknown_namespace(survey: Survey) -> Iterator[Hit]:
             key, namespace = unlabelled
             found = f"namespace {namespace.name} is declared without the label {key}"
             yield Hit(place, f"matches no namespace: {found}", Severity.ERROR)
-        else:
-            yield _not_here(survey, place, wanted)
-
-
-def _not_here(survey: Survey, place: Place, wanted: LabelSelector) -> Hit:
-    if survey.complete:
-        return Hit(place, f"matches no namespace: none has {selector(wanted)}")
-    return Hit(place, f"matches no namespace among the input ({selector(wanted)})", Severity.INFO)
+        elif survey.complete:
+            yield Hit(place, f"matches no namespace: none has {selector(wanted)}")
+        elif survey.namespaces and not set(named_namespaces(wanted)) & EVERY_CLUSTER_HAS:
+            yield Hit(place, f"matches no namespace among the input ({selector(wanted)})", Severity.INFO)
 
 
 def _lacking_label(survey: Survey, wanted: LabelSelector) -> tuple[str, Namespace] | None:
