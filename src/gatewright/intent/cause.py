@@ -77,9 +77,11 @@ def by_side(proof: Proof, gap: Gap) -> list[Gap]:
     if gap.kind is Kind.BLOCKED or not isinstance(gap.source, PodSet) or not isinstance(gap.destination, PodSet):
         return [gap]
     model = proof.models[gap.family]
-    ends = (model.groups[model.of[next(iter(end))]] for end in (gap.source, gap.destination))
-    arriving = model.arrives(*ends)
-    return [replace(gap, ports=ports) for ports in (gap.ports - arriving, gap.ports & arriving) if ports]
+    source, destination = (model.groups[model.of[next(iter(end))]] for end in (gap.source, gap.destination))
+    arrives, leaves = model.arrives(source, destination), model.leaves(source, destination)
+    possible, sure = gap.ports - arrives.possible, gap.ports - arrives.ports
+    inwards = possible | (sure & leaves.possible)
+    return [replace(gap, ports=ports) for ports in (inwards, gap.ports - inwards) if ports]
 
 
 def _fault(trace: Trace) -> Fault:
@@ -101,8 +103,9 @@ def _lax(
     if not isinstance(destination, Endpoint):
         return [Direction.EGRESS]
     ends = (model.groups[model.of[source.index]], model.groups[model.of[destination.index]])
-    found = [] if model.arrives(*ends).contains(*port) else [Direction.INGRESS]
-    return found if model.leaves(*ends).contains(*port) else [*found, Direction.EGRESS]
+    sides = {Direction.INGRESS: model.arrives(*ends), Direction.EGRESS: model.leaves(*ends)}
+    found = [direction for direction, access in sides.items() if not access.possible.contains(*port)]
+    return found or [direction for direction, access in sides.items() if not access.ports.contains(*port)]
 
 
 def _example(proof: Proof, gap: Gap) -> tuple[Party, Party]:

@@ -151,7 +151,8 @@ class _Comparison:
             touched = bool(rectangle.sources & near), bool(rectangle.destinations & near)
             for source, sources in parts[0].items() if any(touched) else ():
                 for destination, destinations in parts[1].items():
-                    beyond = rectangle.access.possible - self.model.allows(source, destination)
+                    allowed, access = self.model.allows(source, destination), rectangle.access
+                    beyond = (access.possible - allowed.possible) | (access.ports - allowed.ports)
                     if beyond and not self._is_itself(sources, destinations):
                         sure = bool(beyond & rectangle.access.ports)
                         yield from self._told(source, destination, sources, destinations, beyond, sure)

@@ -6,19 +6,26 @@ is no component is restricted by nothing in the model; so what may pass is what 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from typing import NamedTuple
 
+from gatewright.engine.addresses import EVERY_V4, EVERY_V6, AddressSet
 from gatewright.engine.compile import Compiled
+from gatewright.engine.connectivity import EVERYTHING, Access
 from gatewright.engine.model import Peers
 from gatewright.engine.podset import PodSet
-from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, Protocol, Ranges
+from gatewright.engine.ports import NO_TRAFFIC, Protocol, Ranges
 from gatewright.engine.verdict import matches_peer
+from gatewright.intent.model import Port
 from gatewright.intent.numbers import NamedPorts, port_set
 from gatewright.intent.parties import Bound, Need, Party
+from gatewright.intent.pieces import without
 from gatewright.intent.stage import Stage
+
+NOTHING = Access(NO_TRAFFIC, NO_TRAFFIC)
+Ports = tuple[Port, ...]
 
 
 class _Signature(NamedTuple):
@@ -59,7 +66,9 @@ class Model:
     """The number of each endpoint's group."""
     leaving: dict[Party, list[Need]]
     arriving: dict[Party, list[Need]]
-    _known: dict[tuple[int, int], PortSet] = field(default_factory=dict)
+    pod_addresses: AddressSet
+    """Where addresses that are not known yet may lie."""
+    _known: dict[tuple[int, int], Access] = field(default_factory=dict)
 
     def split(self, pods: PodSet) -> dict[int, PodSet]:
         """A set of endpoints by the number of their groups."""
@@ -79,33 +88,51 @@ class Model:
         """The numbers of the groups that are surely of a party."""
         return self._by_party.get(party, [])
 
-    def allows(self, source: int, destination: int) -> PortSet:
-        """The most that may pass from one group to another."""
+    def allows(self, source: int, destination: int) -> Access:
+        """The most that may pass from one group to another: surely, and if unknown addresses turn out so."""
         known = self._known.get((source, destination))
         if known is None:
             known = self._known[source, destination] = self._allows(self.groups[source], self.groups[destination])
         return known
 
-    def _allows(self, source: Group, destination: Group) -> PortSet:
+    def _allows(self, source: Group, destination: Group) -> Access:
         if source.host_network and source.node == destination.node:
-            return ALL_TRAFFIC
+            return EVERYTHING
         return self.leaves(source, destination) & self.arrives(source, destination)
 
-    def leaves(self, source: Group, destination: Group) -> PortSet:
+    def leaves(self, source: Group, destination: Group) -> Access:
         """The most that one group may send to another, whatever that may receive."""
         if source.component is None:
-            return NO_TRAFFIC if source.closed else ALL_TRAFFIC
+            return NOTHING if source.closed else EVERYTHING
         needs = self.leaving.get(source.component, ())
-        ports = [one.ports for one in needs if holds(one.destination, destination) is not False]
-        return port_set(chain.from_iterable(ports), destination.named_ports)
+        return self._permitted(((one.destination, one.ports) for one in needs), destination, destination.named_ports)
 
-    def arrives(self, source: Group, destination: Group) -> PortSet:
+    def arrives(self, source: Group, destination: Group) -> Access:
         """The most that one group may receive from another, whatever that may send."""
         if destination.component is None:
-            return NO_TRAFFIC if destination.closed else ALL_TRAFFIC
+            return NOTHING if destination.closed else EVERYTHING
         needs = self.arriving.get(destination.component, ())
-        ports = [one.ports for one in needs if holds(one.source, source) is not False]
-        return port_set(chain.from_iterable(ports), destination.named_ports)
+        return self._permitted(((one.source, one.ports) for one in needs), source, destination.named_ports)
+
+    def _permitted(self, peers: Iterable[tuple[Party, Ports]], group: Group, named: NamedPorts) -> Access:
+        """What flows with some peers permit to a group. Blocks that together cover its address surely cover it."""
+        sure, unsure = NO_TRAFFIC, []
+        for party, ports in peers:
+            inside = holds(party, group)
+            if inside:
+                sure |= port_set(ports, named)
+            elif inside is None:
+                unsure.append((party.addresses, port_set(ports, named)))
+        if not unsure:
+            return Access(sure, sure)
+        possible = sure
+        for _, numbers in unsure:
+            possible |= numbers
+        left = without([(self.pod_addresses, possible - sure)], unsure)
+        uncovered = NO_TRAFFIC
+        for _, numbers in left:
+            uncovered |= numbers
+        return Access(possible - uncovered, possible)
 
 
 def holds(party: Party, group: Group) -> bool | None:
@@ -147,4 +174,6 @@ def model_of(stage: Stage, compiled: Compiled, family: int, closed: frozenset[st
     for need in bound.flows:
         leaving.setdefault(need.source, []).append(need)
         arriving.setdefault(need.destination, []).append(need)
-    return Model(bound, tuple(groups), tuple(numbers), leaving, arriving)
+    every = AddressSet(v4=EVERY_V4) if family == 4 else AddressSet(v6=EVERY_V6)
+    pod_addresses = (stage.snapshot.pod_range or every) & every
+    return Model(bound, tuple(groups), tuple(numbers), leaving, arriving, pod_addresses)
