@@ -40,9 +40,14 @@ class Fault:
 
     @property
     def place(self) -> RuleOrigin | None:
-        """The policy at fault, down to the rule or peer; None where no policy is."""
+        """The policy at fault, down to the field; None where no policy is.
+
+        That is the field that decided, or of a rule that is for this peer the one that came short.
+        """
         if self.rule is not None:
             return self.matched[0] if self.matched else self.rule
+        if self.misses and self.misses[0].admits_peer and self.misses[0].failed:
+            return self.misses[0].failed[0].at
         return self.policies[0] if self.policies else None
 
 
