@@ -11,6 +11,7 @@ import click
 from gatewright.cli import options
 from gatewright.cli.given import Sources, any_sources
 from gatewright.cli.progress import progress
+from gatewright.errors import InvalidInput
 from gatewright.findings.lint import Report, Settings, lint
 from gatewright.findings.mending import Outcome, mended
 from gatewright.findings.model import Finding, Severity
@@ -86,6 +87,8 @@ def command(
         raise click.UsageError("nothing to read: name manifests with -f or -k, or a cluster with --live")
     chosen = choose(select, ignore, extend_select)
     parsed = given.read(everything=all_namespaces)
+    if parsed.problems and not parsed.objects and not any(map(place_of, parsed.problems)):
+        raise InvalidInput(parsed.problems)
     unread = _tell(parsed)
     whole = complete or (given.where is not None and not unread)
     settings = Settings(chosen, pod_cidrs, whole, NETWORKS[network] if network else None)

@@ -15,6 +15,7 @@ import yaml
 
 from tests.golden import assert_golden
 from tests.unit.cli import running
+from tests.unit.sources.apiserver import ApiServer, kubeconfig, serving
 
 ROOT = Path(__file__).parents[3]
 SCENE = "tests/unit/cli/lint.yaml"
@@ -117,6 +118,27 @@ def test_what_could_not_be_opened_is_no_finding_but_an_error(
     assert (code, "GW403" in out) == (2, True)
     assert err.startswith(f"gatewright: {tmp_path}/y.yaml: no such file or directory\n")
     assert run(capsys, "-f", tmp_path / "x.yaml", "-f", tmp_path / "y.yaml", "--keep-going")[0] == 0
+
+
+def test_nothing_read_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    done = run(capsys, "-f", tmp_path / "y.yaml", "--keep-going")
+    assert done == (2, "", f"gatewright: {tmp_path}/y.yaml: no such file or directory\n")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_of_a_cluster_read_whole_what_is_absent_does_not_exist(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, refused: bool
+) -> None:
+    policy = {**yaml.safe_load(WARNING), "metadata": {"name": "p", "namespace": "shop"}}
+    held: dict[str, list[Any]] = {"/api/v1/pods": [], "/apis/networking.k8s.io/v1/networkpolicies": [policy]}
+    with serving(ApiServer(held, {"/api/v1/nodes": 403} if refused else {})) as server:
+        config = kubeconfig(tmp_path / "config", server.url)
+        code, out, err = run(capsys, "--kubeconfig", config, "--fail-on", "warning")
+    lines = out.splitlines()
+    assert lines[-1].startswith("GW403 warning: NetworkPolicy shop/p: spec.ingress[0].from[0]: admits every")
+    assert (len(lines), code) == ((1, 2) if refused else (2, 1))
+    assert refused == ("nodes: not allowed" in err)
+    assert refused or lines[0].startswith("GW101 warning: NetworkPolicy shop/p: spec.podSelector: selects no pod")
 
 
 @pytest.mark.parametrize(("options", "ids"), [
