@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from difflib import unified_diff
 
 import click
 
 from gatewright.cli import options
 from gatewright.cli.given import Sources, any_sources
+from gatewright.cli.manifests import Place
 from gatewright.cli.progress import progress
 from gatewright.errors import InvalidInput
 from gatewright.findings.lint import Report, Settings, lint
@@ -28,6 +30,7 @@ FAIL_ON = ("error", "warning", "never")
 
 
 @click.command("lint")
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
 @any_sources
 @click.option("--select", multiple=True, metavar="ID", help="Ask only these rules: GW101, GW1, ALL.")
 @click.option("--extend-select", multiple=True, metavar="ID", help="Ask these rules, too.")
@@ -50,6 +53,7 @@ FAIL_ON = ("error", "warning", "never")
 @options.pod_cidrs
 @options.output(*report.FORMATS)
 def command(
+    paths: tuple[str, ...],
     given: Sources,
     select: tuple[str, ...],
     extend_select: tuple[str, ...],
@@ -68,12 +72,14 @@ def command(
 ) -> None:
     """Find what is wrong or doubtful about policies: one line a finding, with file and line.
 
+    PATH is read as with -f, and stands before what -f and -k name.
+
     Rules ask the engine, not the text: what a policy selects, whom it names, what others allow beside it. Where the
     input is not the whole cluster, what is absent from it may exist elsewhere: such findings are infos, or not made.
     An object suppresses a finding by the annotation gatewright/ignore: "GW403: the reason why".
 
     \b
-      gatewright lint -f manifests/ -R
+      gatewright lint -R manifests/
       gatewright lint -f manifests/ --fix
       gatewright lint -f manifests/ -o sarif > findings.sarif
       gatewright lint --live --network calico
@@ -83,8 +89,10 @@ def command(
         found = explained(topic)
         click.echo(rules.to_list(found) if len(found) > 1 else rules.to_text(found), nl=False)
         return
-    if not (given.manifests.places or given.where):
-        raise click.UsageError("nothing to read: name manifests with -f or -k, or a cluster with --live")
+    named = (*map(Place, paths), *given.manifests.places)
+    given = replace(given, manifests=replace(given.manifests, places=named))
+    if not (named or given.where):
+        raise click.UsageError("nothing to read: name manifests, or a cluster with --live")
     chosen = choose(select, ignore, extend_select)
     parsed = given.read(everything=all_namespaces)
     if parsed.problems and not parsed.objects and not any(map(place_of, parsed.problems)):

@@ -35,15 +35,21 @@ NETWORKS: dict[str, Network] = {
     for network in (
         Network("antrea", sctp=True, end_port=True, admin_tiers=True),
         Network("calico", sctp=True, end_port=True, admin_tiers=True),
-        Network("cilium", end_port=True, admin_tiers=False, note="SCTP has to be enabled, and is beta"),
+        Network(
+            "cilium",
+            sctp=False,
+            end_port=True,
+            admin_tiers=False,
+            note="SCTP is off unless sctp.enabled is set",
+        ),
         Network("flannel", False, *_NONE, note="run Calico beside it (Canal), or another network"),
         Network("gatewright", sctp=True, end_port=True, admin_tiers=True, cluster_tiers=True),
         Network("kindnet", sctp=True, end_port=True, note="enforces since kind 0.24"),
         Network("kube-router", end_port=True, admin_tiers=False, cluster_tiers=False),
         Network("kubenet", False, *_NONE),
         Network("ovn-kubernetes", sctp=True, end_port=True, admin_tiers=True),
-        Network("romana", True, *_NONE, note="no longer maintained"),
-        Network("weave-net", True, *_NONE, note="no longer maintained"),
+        Network("romana", end_port=False, admin_tiers=False, cluster_tiers=False, note="no longer maintained"),
+        Network("weave-net", end_port=False, admin_tiers=False, cluster_tiers=False, note="no longer maintained"),
     )
 }
 

@@ -117,11 +117,14 @@ def network_does_not_enforce(survey: Survey) -> Iterator[Hit]:
     policy of the input.
     """
     network = survey.network
-    if network is not None and not network.enforces and survey.policies:
-        count = len(survey.policies)
-        note = f" ({network.note})" if network.note else ""
-        message = f"{network.name} enforces no policies{note}: none of the {count} of the input has an effect"
-        yield Hit(Place.of(survey.policies[0]), message)
+    policies = sorted((*survey.policies, *survey.cluster_policies), key=lambda one: Place.of(one).order)
+    if network is not None and not network.enforces and policies:
+        message = f"{_name(network)} enforces no policies: none of the {len(policies)} of the input has an effect"
+        yield Hit(Place.of(policies[0]), message)
+
+
+def _name(network: Network) -> str:
+    return f"{network.name} ({network.note})" if network.note else network.name
 
 
 def _enforcing(survey: Survey) -> Network | None:
@@ -141,11 +144,12 @@ def no_port_ranges(survey: Survey) -> Iterator[Hit]:
     Such a network takes the entry for its first port alone, or for none.
     """
     network = _enforcing(survey)
-    for one in survey.rules if network is not None and network.end_port is False else ():
+    if network is None or network.end_port is not False:
+        return
+    for one in survey.rules:
         for number, port in enumerate(one.ports):
             if port.end_port is not None:
-                place = one.place("ports", number, "endPort")
-                yield Hit(place, f"{network.name if network else ''} does not know endPort")
+                yield Hit(one.place("ports", number, "endPort"), f"{_name(network)} does not know endPort")
 
 
 @rule(
@@ -154,17 +158,18 @@ def no_port_ranges(survey: Survey) -> Iterator[Hit]:
     Severity.ERROR,
     remedy="run a network that knows SCTP, or take the entry out",
     example=Example(
-        _policy("{port: 80, protocol: SCTP}"), _policy("{port: 80, protocol: TCP}"), ("--network", "weave-net")
+        _policy("{port: 80, protocol: SCTP}"), _policy("{port: 80, protocol: TCP}"), ("--network", "cilium")
     ),
 )
 def no_sctp(survey: Survey) -> Iterator[Hit]:
     """SCTP on a network that does not know it."""
     network = _enforcing(survey)
-    for one in survey.rules if network is not None and network.sctp is False else ():
+    if network is None or network.sctp is not False:
+        return
+    for one in survey.rules:
         for number, port in enumerate(one.ports):
             if port.protocol == Protocol.SCTP:
-                place = one.place("ports", number, "protocol")
-                yield Hit(place, f"{network.name if network else ''} does not know SCTP")
+                yield Hit(one.place("ports", number, "protocol"), f"{_name(network)} does not know SCTP")
 
 
 @rule(
@@ -182,4 +187,4 @@ def no_cluster_tiers(survey: Survey) -> Iterator[Hit]:
     for policy in survey.cluster_policies:
         newer = policy.kind == "ClusterNetworkPolicy"
         if (network.cluster_tiers if newer else network.admin_tiers) is False:
-            yield Hit(Place.of(policy), f"{network.name} does not enforce {policy.kind}")
+            yield Hit(Place.of(policy), f"{_name(network)} does not enforce {policy.kind}")

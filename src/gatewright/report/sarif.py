@@ -74,7 +74,7 @@ def _location(place: Place) -> dict[str, Any]:
     """The file and line, where there is one, and the object's field."""
     location: dict[str, Any] = {}
     if place.origin:
-        artifact = {"uri": quote(place.file.replace("\\", "/"))}
+        artifact = {"uri": ("file://" if place.file.startswith("/") else "") + quote(place.file)}
         location["physicalLocation"] = {"artifactLocation": artifact, "region": {"startLine": max(place.line, 1)}}
     if place.kind:
         name = f"{place.object} {place.field}".rstrip()

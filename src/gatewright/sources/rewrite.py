@@ -18,12 +18,17 @@ class NotWritable(GatewrightError):
 def text_of(name: str) -> str | None:
     """The text of a manifest that a person wrote; None for what a program made: a chart, a kustomization, a pipe."""
     path = Path(name)
-    if not path.is_file() or any(is_chart(parent) for parent in path.resolve().parents):
+    if not path.is_file() or _is_template(path.resolve()):
         return None
     try:
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _is_template(path: Path) -> bool:
+    """Whether a file is a template of a chart: what was read is then what helm made of it."""
+    return any(is_chart(parent) and path.relative_to(parent).parts[0] == "templates" for parent in path.parents)
 
 
 def write(name: str, text: str) -> None:

@@ -82,7 +82,7 @@ def test_sarif_writes_a_file_as_a_uri(capsys: pytest.CaptureFixture[str], tmp_pa
     path.write_text(WARNING)
     log = json.loads(run(capsys, "-f", path, "-o", "sarif")[1])
     artifact = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
-    assert artifact["uri"] == f"{tmp_path}/a%20b%231.yaml"
+    assert artifact["uri"] == f"file://{tmp_path}/a%20b%231.yaml"
 
 
 def test_junit_loads(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -219,10 +219,14 @@ def test_unsafe_fixes_are_asked_for(capsys: pytest.CaptureFixture[str], scene: P
 
 def test_what_a_program_made_is_not_written(capsys: pytest.CaptureFixture[str], scene: Path) -> None:
     (scene.parent / "Chart.yaml").write_text("name: chart\n")
-    before = scene.read_text()
-    _, _, err = run(capsys, "-f", scene, "--fix")
-    assert f"gatewright: {scene}:31: GW503 is not mended: the text was made by a program" in err
-    assert scene.read_text() == before
+    template = scene.parent / "templates" / "scene.yaml"
+    template.parent.mkdir()
+    shutil.copy(scene, template)
+    before = template.read_text()
+    _, _, err = run(capsys, "-f", template, "--fix")
+    assert f"gatewright: {template}:31: GW503 is not mended: the text was made by a program" in err
+    assert template.read_text() == before
+    assert run(capsys, scene, "--diff")[0] == 1, "a manifest beside a chart is a person's"
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_is(
