@@ -4,8 +4,8 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 PYTEST_ARGS ?=
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --upgrade pyproject.toml \
-	--extra lab --extra live
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --upgrade
+PROJECT := pyproject.toml --extra lab --extra live
 
 # Without its cache of compiled modules every command starts twice as slowly as a user's.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,10 +38,11 @@ bench: $(INSTALLED) ## measure the figures of docs/benchmarks.md on this machine
 		echo "== $$script"; $(PYTHON) -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
 
 lock: $(INSTALLED) ## compile requirements/*.txt again from pyproject.toml
-	$(COMPILE) --output-file requirements/runtime.txt
-	$(COMPILE) --group dev --output-file requirements/dev.txt
+	$(COMPILE) $(PROJECT) --output-file requirements/runtime.txt
+	$(COMPILE) $(PROJECT) --group dev --output-file requirements/dev.txt
+	$(COMPILE) --group side-by-side --output-file requirements/side-by-side.txt
 
-docs: $(INSTALLED) ## write the pages that come from the code again (docs/cli.md)
+docs: $(INSTALLED) ## write the pages that come from the code again (docs/cli.md, docs/rules)
 	$(PYTHON) -m scripts.gen_docs
 
 clean: ## remove the Python environment and every cache

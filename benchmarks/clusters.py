@@ -10,9 +10,13 @@ from __future__ import annotations
 import ipaddress
 import random
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import yaml
 
 from gatewright.objects.core import Container, ContainerPort, Namespace, Pod, PodIP, PodSpec, PodStatus
-from gatewright.objects.meta import LabelSelector, LabelSelectorRequirement, Object, ObjectMeta
+from gatewright.objects.meta import Json, LabelSelector, LabelSelectorRequirement, Object, ObjectMeta
 from gatewright.objects.policy import (
     IPBlock,
     NetworkPolicy,
@@ -62,6 +66,52 @@ def objects(shape: Shape) -> list[Object]:
     wide = {chance.randrange(shape.policies) for _ in range(shape.wide_peers)}
     made += [_policy(i, chance.choice(names), apps, shape, chance, i in wide) for i in range(shape.policies)]
     return made
+
+
+def manifests(shape: Shape, *, workloads: bool = False) -> str:
+    """The cluster as a stream of YAML documents, as other programs read it.
+
+    With `workloads`, the pods of each app are one Deployment, as people write them; their addresses are then unknown.
+    """
+    documents = [_document(item) for item in objects(shape)]
+    if workloads:
+        documents = _with_deployments(documents)
+    return yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False)
+
+
+def _document(item: Object) -> Json:
+    """The object in JSON's terms, without its empty fields; no cluster of this module means anything by one."""
+    return {key: value for key, value in _full(msgspec.to_builtins(item)).items() if key != "(origin)"}
+
+
+def _full(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: kept for key, each in value.items() if (kept := _full(each))}
+    return [_full(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _with_deployments(documents: list[Json]) -> list[Json]:
+    """A Deployment in the place of the first of the pods that share namespace and app; the other documents as are."""
+    made: list[Json] = []
+    deployments: dict[tuple[str, str], Json] = {}
+    for document in documents:
+        if document["kind"] != "Pod":
+            made.append(document)
+            continue
+        namespace, labels = document["metadata"]["namespace"], document["metadata"]["labels"]
+        place = namespace, labels["app"]
+        if place not in deployments:
+            deployments[place] = _deployment(*place, labels, {"containers": document["spec"]["containers"]})
+            made.append(deployments[place])
+        deployments[place]["spec"]["replicas"] += 1
+    return made
+
+
+def _deployment(namespace: str, app: str, labels: dict[str, str], pod: Json) -> Json:
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": app}}, "template": template}
+    metadata = {"name": app, "namespace": namespace}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 def _namespace(name: str, number: int) -> Namespace:

@@ -1,7 +1,7 @@
 """Write the pages that come from the code, or say that they are stale.
 
-The command line's reference is the click commands themselves, printed as Markdown: what `--help` says and what the page
-says cannot differ. `make docs` writes, `make lint` checks.
+The command line's reference is the click commands themselves, and the pages of the lint rules are the rules, printed as
+Markdown: what `--help` and `--explain` say and what the pages say cannot differ. `make docs` writes, `make lint` checks.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ from pathlib import Path
 import click
 
 from gatewright.cli.main import cli
+from gatewright.findings.registry import DESCRIPTIONS, FAMILIES
+from gatewright.report.rules import to_page
 
-PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[1] / "docs"
+RULES = """\
+# Lint rules
+
+Written by `make docs` from the rules themselves. `gatewright lint --explain ID` prints the same.
+"""
 
 OPENING = """\
 # Command line reference
@@ -73,17 +80,49 @@ def page() -> str:
     return "\n\n".join([OPENING.strip(), *parts]) + "\n"
 
 
+def rules() -> str:
+    """The list of the lint rules, family by family."""
+    parts = [RULES.strip()]
+    for family, title in FAMILIES.items():
+        rows = ["| id | name | severity | finds |", "|---|---|---|---|"]
+        for ident, text in DESCRIPTIONS.items():
+            if ident.startswith(family):
+                severity = str(text.severity) if text.default else f"{text.severity}, off by default"
+                rows.append(f"| [{ident}]({ident}.md) | {text.name} | {severity} | {text.summary} |")
+        parts += [f"## {title}", "\n".join(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Every page that comes from the code, by its name below docs."""
+    return {
+        "cli.md": page(),
+        "rules/index.md": rules(),
+        **{f"rules/{ident}.md": to_page(text) for ident, text in DESCRIPTIONS.items()},
+    }
+
+
 def main(arguments: list[str]) -> int:
-    """Write the page; with `--check` only compare it."""
+    """Write the pages; with `--check` only compare them."""
     os.environ["COLUMNS"] = "100"
-    text = page()
+    written = pages()
+    gone = [path for path in DOCS.glob("rules/*.md") if f"rules/{path.name}" not in written]
     if "--check" not in arguments:
-        PAGE.write_text(text)
+        (DOCS / "rules").mkdir(parents=True, exist_ok=True)
+        for name, text in written.items():
+            (DOCS / name).write_text(text)
+        for path in gone:
+            path.unlink()
         return 0
-    if PAGE.is_file() and PAGE.read_text() == text:
+    stale = [name for name, text in written.items() if not _says(DOCS / name, text)] + [path.name for path in gone]
+    if not stale:
         return 0
-    print(f"{PAGE.relative_to(PAGE.parents[1])} is not what the commands say: run make docs", file=sys.stderr)
+    print(f"docs/{stale[0]} is not what the code says: run make docs", file=sys.stderr)
     return 1
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text() == text
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from tests.vocabulary import (
 
 ADMIN, BASELINE = "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"
 CLUSTER = "ClusterNetworkPolicy"
-DOMAINS = ("example.com", "*.example.com")
+DOMAINS = ("example.com", "*.example.com", "*.api.Example.com", "www.example.com.")
+TELLING_NAMES = ("example.com", "WWW.example.com.", "v1.api.example.com", "badexample.com")
+"""Names that different ones of those patterns cover; the last is covered by none."""
 NAMED = ("destinationNamedPort", "namedPort")
 
 pods_chosen = st.fixed_dictionaries({"namespaceSelector": namespace_selectors, "podSelector": pod_selectors})
@@ -52,7 +54,8 @@ def outside_peers(addresses: tuple[str, ...], *, domains: bool) -> st.SearchStra
     block = st.sampled_from(addresses).flatmap(blocks)
     networks = st.fixed_dictionaries({"networks": st.lists(block, min_size=1, max_size=2, unique=True)})
     nodes = st.fixed_dictionaries({"nodes": selectors()})
-    by_name = st.fixed_dictionaries({"domainNames": st.lists(st.sampled_from(DOMAINS), min_size=1, max_size=1)})
+    listed = st.lists(st.sampled_from(DOMAINS), min_size=1, max_size=2, unique=True)
+    by_name = st.fixed_dictionaries({"domainNames": listed})
     return st.one_of(networks, nodes, by_name, by_name) if domains else networks | nodes
 
 

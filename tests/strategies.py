@@ -10,13 +10,14 @@ dense as it was.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from hypothesis import strategies as st
 
-from tests.cluster_strategies import cluster_rulebooks
+from tests.cluster_strategies import TELLING_NAMES, cluster_rulebooks
 from tests.reference.evaluator import End, blocks_of
 from tests.reference.world import World
 from tests.vocabulary import (
@@ -74,6 +75,18 @@ def connections(cluster: Cluster) -> Iterator[Question]:
                 for port in ports:
                     yield source, destination, protocol, port, family
             yield source, destination, "ICMP", None, family
+
+
+def named_connections(cluster: Cluster) -> Iterator[Question]:
+    """The same for names outside the cluster as the destination."""
+    world = World(cluster.objects, cluster.pod_cidrs)
+    traffic = [*itertools.product(PROTOCOLS, telling_ports(cluster)), ("ICMP", None)]
+    for pod in world.pods:
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        for outside in TELLING_NAMES:
+            for family in sorted(world.families(namespace, name)):
+                for protocol, port in traffic:
+                    yield ("pod", namespace, name), ("name", outside), protocol, port, family
 
 
 def telling_ports(cluster: Cluster) -> list[int]:

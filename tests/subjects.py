@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gatewright.engine.compile import compile_snapshot
-from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol
 from gatewright.engine.snapshot import Snapshot
-from gatewright.engine.verdict import Outcome, verdict
+from gatewright.engine.verdict import DomainName, Outcome, Party, verdict
 from gatewright.objects.meta import Object
 from gatewright.objects.read import decode
 from tests.reference.evaluator import End, Reference
@@ -42,9 +41,15 @@ class Engine:
         self.compiled = compile_snapshot(Snapshot.of(decoded, pod_cidrs=pod_cidrs))
         self.endpoints = {(each.namespace, each.name): each for each in self.compiled.endpoints}
 
-    def end(self, end: End) -> Endpoint | ipaddress.IPv4Address | ipaddress.IPv6Address:
+    def end(self, end: End) -> Party:
         """The engine's own word for an end of a connection."""
-        return ipaddress.ip_address(end[1]) if end[0] == "address" else self.endpoints[end[1], end[2]]
+        match end:
+            case "pod", namespace, name:
+                return self.endpoints[namespace, name]
+            case "address", text:
+                return ipaddress.ip_address(text)
+            case _, name:
+                return DomainName(name)
 
     def connection(self, source: End, destination: End, protocol: str, port: int | None, family: int = 4) -> str:
         """Give the outcome in the reference's words."""

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from gatewright.engine.alike import ask_alike
 from gatewright.engine.ask import ask
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.connectivity import Connection, connections
@@ -51,16 +52,20 @@ class Policies:
 
     def allows(self, source: str, destination: str, port: int | str) -> bool:
         """Whether every connection that the names stand for is surely allowed."""
-        return all(verdict.allowed for verdict in self.verdicts(source, destination, port))
+        return all(outcome is Outcome.ALLOWED for outcome in self._outcomes(source, destination, port))
 
     def denies(self, source: str, destination: str, port: int | str) -> bool:
         """Whether every connection that the names stand for is surely denied."""
-        return all(verdict.outcome is Outcome.DENIED for verdict in self.verdicts(source, destination, port))
+        return all(outcome is Outcome.DENIED for outcome in self._outcomes(source, destination, port))
+
+    def _outcomes(self, source: str, destination: str, port: int | str) -> list[Outcome]:
+        blocks = ask_alike(self.compiled, source, destination, str(port), self.namespace)
+        return [block.verdict.outcome for block in blocks]
 
     def explain(self, source: str, destination: str, port: int | str) -> str:
         """The verdicts as `gatewright explain` prints them."""
-        found = [one for verdict in self.verdicts(source, destination, port) for one in explain(self.compiled, verdict)]
-        return explanation.to_text(found)
+        blocks = ask_alike(self.compiled, source, destination, str(port), self.namespace)
+        return explanation.to_text((block, explain(self.compiled, block.verdict)) for block in blocks)
 
     def connections(self) -> list[Connection]:
         """Every allowed connection, in stable order."""

@@ -17,13 +17,17 @@ class GatewrightError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of the input: where it stands (`file:line`, empty when unknown) and what is wrong with which object."""
+    """One fault of the input: where it stands (`file:line`, empty when unknown) and what is wrong with which object.
+
+    Its text is one line that moves no cursor, whatever stands in the names of files and objects.
+    """
 
     where: str
     what: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" if self.where else self.what
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class InvalidInput(GatewrightError):

@@ -64,7 +64,7 @@ FRAGMENTS = st.sampled_from(
     [
         *("- ", "-", "  ", " ", "a:", "b: ", "a: 1", "c: 'x'", 'd: "y"', "e: {}", "f: []", "x", "# note", ":", "? "),
         *("80: ", "y: n", "<<: ", "&a ", "*a", "|", ">", "---", "...", "-x", "- -", "a:b", "k: v # c", "k: v#c", "'"),
-        *('"', "~", "a: b: c", "!t ", "{a: 1}", "[1]", "\t", "é: ü", "a : 1", ",", "%", "@", "`"),
+        *('"', "~", "a: b: c", "!t ", "{a: 1}", "[1]", "\t", "é: ü", "a : 1", ",", "%", "@", "`", " # c", " #", "{}"),
     ]
 )
 LINES = st.lists(st.lists(FRAGMENTS, max_size=5).map("".join), max_size=8).map("\n".join)
@@ -83,14 +83,27 @@ LINES = st.lists(st.lists(FRAGMENTS, max_size=5).map("".join), max_size=8).map("
 @example("a:\nb:")
 @example("  a: 1\nb: 2")
 @example("a: 1\n...\nb: 2")
+@example("a: # one\n  b: 1 # two\n- c: #three\n")
+@example("a: 'x'# c")
+@example("- {} # c\n-   a: 1\n    b: []")
+@example("- # c\n  a: 1")
+@example("- a\n-")
+@example("- a\n- \n- b")
+@example("- ~: 1")
+@example("a:\n  - - b\n-   c")
 def test_whatever_stands_on_lines(text: str) -> None:
     check(text)
 
 
 def test_it_takes_what_it_is_for() -> None:
-    text = "# head\nkind: Pod\nspec:\n  list:\n  - a: 1\n    b: [] \n  - - x\n    - y: 'yes'\n  empty:\n  on: true\n"
-    assert check(text.replace("[] ", "[]"), 7)
-    assert not check(text)
+    text = "# head\nkind: Pod\nspec:\n  list:\n  - a: 1\n    b: [] \n  - - x\n    - y: 'yes'\n"
+    text += "  flat:\n  - x\n  empty:\n  on: true\n"
+    assert check(text, 7)
+    assert check(text.replace("on: true", "on: true  # why"), 7)
+    assert not check(text.replace("[] ", "[x]"))
+    assert not check(text.replace("x", "x\u00a0"))
+    assert check("\n".join(" " * n + "a:" for n in range(90)))
+    assert not check("\n".join(" " * n + "a:" for n in range(110)))
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the published manifests are not beside this checkout")

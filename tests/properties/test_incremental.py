@@ -138,7 +138,7 @@ def everything(answer: Connectivity) -> set[Any]:
     found: set[Any] = set()
     for one in answer.rectangles:
         for source in names(compiled, one.sources):
-            found |= {(source, target, one.access, one.elsewhere) for target in names(compiled, one.destinations)}
+            found |= {(source, target, one.access) for target in names(compiled, one.destinations)}
     for out in answer.outside:
         found |= {(pod, out.direction, out.addresses, out.access) for pod in names(compiled, out.pods)}
     for named in answer.named:

@@ -101,8 +101,18 @@ def matches_peer(world: World, other: Party, peer: Json) -> Truth:
     if peer.get("nodes") is not None:
         return is_node(world, other, peer["nodes"])
     if peer.get("domainNames") is not None:
+        if other.domain_name:
+            return certain(any(stands_for(pattern, other.domain_name) for pattern in peer["domainNames"]))
         return MAYBE if other.pod is None else NO  # No pod is meant by a name; of other addresses the resolver decides.
     return certain(other.pod is not None and names_pod(world, peer, other.pod))
+
+
+def stands_for(pattern: str, name: str) -> bool:
+    """Clause "domainNames": the name itself, or `*.` and one or more labels. Case and the root's dot mean nothing."""
+    wanted, labels = (text.lower().removesuffix(".").split(".") for text in (pattern, name))
+    if wanted[0] == "*":
+        return len(labels) >= len(wanted) and labels[-len(wanted) + 1 :] == wanted[1:]
+    return labels == wanted
 
 
 def is_node(world: World, other: Party, selector: Json) -> Truth:

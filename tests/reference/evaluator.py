@@ -29,8 +29,8 @@ from tests.reference.matching import (
 )
 from tests.reference.world import Json, Network, Party, World, labels_of, namespace_of, parse_address, parse_network
 
-End = tuple[Literal["pod"], str, str] | tuple[Literal["address"], str]
-"""("pod", namespace, name) or ("address", "192.0.2.1")."""
+End = tuple[Literal["pod"], str, str] | tuple[Literal["address", "name"], str]
+"""("pod", namespace, name), ("address", "192.0.2.1") or, as a destination, ("name", "www.example.com")."""
 
 
 class Reference:
@@ -71,7 +71,13 @@ class Reference:
 
     def party(self, end: End, family: int) -> Party:
         """The end of a connection, found in the cluster."""
-        return self.world.address_party(end[1]) if end[0] == "address" else self.world.pod_party(end[1], end[2], family)
+        match end:
+            case "pod", namespace, name:
+                return self.world.pod_party(namespace, name, family)
+            case "address", text:
+                return self.world.address_party(text)
+            case _, name:
+                return self.world.named_party(name, family)
 
     def verdict(self, source: Party, destination: Party, protocol: str, port: int | None) -> Truth:
         """A connection needs both sides: the egress of its source and the ingress of its destination."""

@@ -25,7 +25,8 @@ class Party:
 
     `pod` is set for a pod that selectors can see: not for an outside address, not for a pod on its node's network.
     `address` is None while nobody knows it; it then lies somewhere in `within`. `node` names the node whose own
-    address this end has, so that the kubelet's way to its pods is recognised.
+    address this end has, so that the kubelet's way to its pods is recognised. `domain_name` is what a name outside the
+    cluster is asked for by; nobody knows what it resolves to.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Party:
     node: str = ""
     assumed: bool = False
     host_network: bool = False
+    domain_name: str = ""
 
 
 class World:
@@ -87,6 +89,10 @@ class World:
             if address in self.pod_addresses(pod) and not is_host_network(pod):
                 return Party(text, pod, address, everywhere)
         return Party(text, None, address, everywhere, self.node_with(address))
+
+    def named_party(self, name: str, family: int) -> Party:
+        """A name outside the cluster as a destination: it may resolve to any address of the family."""
+        return Party(name, None, None, (EVERY_ADDRESS[family],), domain_name=name)
 
     def pod_addresses(self, pod: Json) -> list[Address]:
         """The addresses that are known: its own; on its node's network else its hostIPs or what the Node states."""

@@ -10,8 +10,8 @@ lines amount to a full truth table.
 Fields of a case: `case` (its name), `row` (rows of the table of rules it belongs to), `cluster` (a name in
 `clusters.yaml`), `namespaces` and `pods` and `nodes` (added to the cluster's, `null` takes away), `node_labels`,
 `policies` (name to spec of a NetworkPolicy) and `cluster_policies` (`Kind/name` to spec of a cluster-wide one),
-`pod_cidrs`, `ask` (`TCP/80` when absent, else such as `TCP/80,8000-8010 UDP/53 ICMP`), `outside` (addresses), `itself`
-(also ask a pod to itself), `expect`;
+`pod_cidrs`, `ask` (`TCP/80` when absent, else such as `TCP/80,8000-8010 UDP/53 ICMP`), `outside` (addresses), `names`
+(domain names, which pods are asked to as well), `itself` (also ask a pod to itself), `expect`;
 or `steps`: changes of those fields, one after the other, each with its own `expect`.
 """
 
@@ -36,7 +36,7 @@ LINE = re.compile(
     r"( v(?P<family>[46]))?: (?P<answer>allowed|denied|depends)"
 )
 MERGED = ("namespaces", "pods", "nodes", "node_labels", "policies", "cluster_policies")
-FIELDS = {"case", "row", "cluster", "pod_cidrs", "ask", "outside", "itself", "expect", "steps", *MERGED}
+FIELDS = {"case", "row", "cluster", "pod_cidrs", "ask", "outside", "names", "itself", "expect", "steps", *MERGED}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def numbers(text: str) -> set[int]:
 
 def name(end: End) -> str:
     """The end as the tables name it."""
-    return end[1] if end[0] == "address" else f"{end[1]}/{end[2]}"
+    return f"{end[1]}/{end[2]}" if end[0] == "pod" else end[1]
 
 
 def connections(state: Json) -> Iterator[Connection]:
@@ -159,9 +159,10 @@ def connections(state: Json) -> Iterator[Connection]:
         if pod.get("phase") not in ("Succeeded", "Failed"):
             pods["pod", namespace, pod_name] = {version(ip) for ip in pod.get("ips", [])} or unknown
     outside: dict[End, set[int]] = {("address", ip): {version(ip)} for ip in state.get("outside", [])}
-    everybody = pods | outside
-    for source, destination in ((left, right) for left in everybody for right in everybody):
-        if (source == destination and not state.get("itself")) or (source in outside and destination in outside):
+    names: dict[End, set[int]] = {("name", each): {4, 6} for each in state.get("names", [])}
+    everybody = pods | outside | names
+    for source, destination in ((left, right) for left in pods | outside for right in everybody):
+        if (source == destination and not state.get("itself")) or (source in outside and destination not in pods):
             continue
         for protocol, ports in asked:
             for port in sorted(numbers(ports)) if ports else [None]:

@@ -32,7 +32,7 @@ def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[<>=!~\[; ]", one)[0].lower() for one in requirements}
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt", "side-by-side.txt"])
 def test_a_lock_holds_no_address_and_no_path(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"https?:|file:|--index|--find-links|^/| /", text, re.MULTILINE)
@@ -90,13 +90,15 @@ def test_a_page_shows_what_the_command_prints(command: str, output: str, monkeyp
 
 
 def test_a_stale_reference_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = tmp_path / "docs" / "cli.md"
-    page.parent.mkdir()
-    monkeypatch.setattr(gen_docs, "PAGE", page)
+    page = tmp_path / "cli.md"
+    monkeypatch.setattr(gen_docs, "DOCS", tmp_path)
     assert gen_docs.main(["--check"]) == 1
     assert gen_docs.main([]) == 0
     assert gen_docs.main(["--check"]) == 0
     page.write_text(page.read_text().replace("## gatewright list", "## gatewright lists"))
+    assert gen_docs.main(["--check"]) == 1
+    assert gen_docs.main([]) == 0
+    (tmp_path / "rules" / "GW000.md").write_text("a rule that is no more\n")
     assert gen_docs.main(["--check"]) == 1
 
 

@@ -9,18 +9,17 @@ from collections.abc import Sequence
 import click
 
 from gatewright.cli import options
-from gatewright.engine.compile import Compiled, compile_snapshot
+from gatewright.cli.asked import Asked, filters
+from gatewright.cli.given import Sources, any_sources
+from gatewright.cli.progress import progress
+from gatewright.cli.states import read_states
+from gatewright.engine.compile import Compiled
 from gatewright.engine.connectivity import connections
 from gatewright.engine.difference import difference
-from gatewright.engine.snapshot import Snapshot
 from gatewright.engine.view import Answer, by_pod, by_workload, telling_labels
-from gatewright.errors import InvalidInput
-from gatewright.objects.read import Parsed
 from gatewright.report import formats
-from gatewright.sources.files import read
 
 PATHS = "gatewright.paths"
-HOW = "write `gatewright diff OLD NEW`, or `gatewright diff REV..REV -- PATH...` for git revisions"
 
 
 class WithPaths(click.Command):
@@ -36,74 +35,52 @@ class WithPaths(click.Command):
 
 
 @click.command("diff", cls=WithPaths)
-@click.argument("states", nargs=-1, required=True, metavar="OLD NEW | REV[..REV] -- PATH...")
-@click.option("-R", "--recursive", is_flag=True, help="Look into the folders of a directory, too.")
+@click.argument("states", nargs=-1, metavar="[OLD NEW | REV[..REV] -- PATH...]")
+@any_sources
 @options.by
+@filters
 @options.pod_cidrs
-@click.option("--keep-going", is_flag=True, help="Exit with the answer's code although something could not be read.")
 @options.output(*options.FORMATS)
 @click.pass_context
 def command(
     context: click.Context,
     states: tuple[str, ...],
-    recursive: bool,
+    given: Sources,
     by: str,
+    asked: Asked,
     pod_cidrs: tuple[str, ...],
-    keep_going: bool,
     output: str,
 ) -> None:
-    """Show the connections that a change of manifests adds (+), removes (-) and changes (~).
+    """Show the connections that a change adds (+), removes (-) and changes (~).
 
-    OLD and NEW are files or directories. With git revisions the paths stand behind --; a single revision is compared
-    with the files as they are now, REV...REV starts where the second left the first.
+    OLD and NEW are files, directories or Helm charts; kustomizations are named with -k. With git revisions, what to
+    look at stands behind -- or is named with -f and -k; a single revision is compared with the files as they are now,
+    REV...REV starts where the second left the first. A cluster (--live, --context, --kubeconfig) is compared with
+    itself as it would be with the manifests applied.
     Exits with 0 when nothing differs and with 1 when something does.
 
     \b
       gatewright diff before/ after/
+      gatewright diff -k overlays/staging -k overlays/production
       gatewright diff main..HEAD -- manifests/
-      gatewright diff HEAD -- manifests/ -o md
+      gatewright diff HEAD -k overlays/production -o md
+      gatewright diff --live -f proposed/ --to deploy/db
     """
-    pair = _read(states, context.meta.get(PATHS), recursive)
-    problems = [problem for parsed in pair for problem in parsed.problems]
-    for warning in dict.fromkeys(str(warning) for parsed in pair for warning in parsed.warnings):
-        click.echo(f"gatewright: warning: {warning}", err=True)
-    if any(parsed.problems and not parsed.objects for parsed in pair):
-        raise InvalidInput(dict.fromkeys(problems))
-    for problem in dict.fromkeys(problems):
-        click.echo(f"gatewright: {problem}", err=True)
-    old, new = _answers([compile_snapshot(Snapshot.of(one.objects, pod_cidrs=pod_cidrs)) for one in pair], by)
-    found = difference(old.view, new.view)
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    click.echo(formats.difference(found, old, new, output, colour=colour), nl=False, color=colour)
-    sys.exit(2 if problems and not keep_going else 1 if found else 0)
-
-
-def _read(states: Sequence[str], paths: tuple[str, ...] | None, recursive: bool) -> tuple[Parsed, Parsed]:
-    """What stands at OLD and NEW, or in the revisions."""
-    if paths is not None:
-        if len(states) != 1 or not paths:
-            raise click.UsageError(f"one revision or range before -- and paths behind it; {HOW}")
-        return _revisions(states[0], paths, recursive)
-    if len(states) != 2:
-        raise click.UsageError(f"{'one state' if len(states) == 1 else 'more than two states'}; {HOW}")
-    if states[0] == states[1] == "-":
-        raise click.UsageError("standard input can be one of the two states, not both")
-    return read(states[:1], recursive), read(states[1:], recursive)
-
-
-def _revisions(text: str, paths: tuple[str, ...], recursive: bool) -> tuple[Parsed, Parsed]:
-    """Two revisions, or one and the files as they are. A path may be in one of them alone: it came or went."""
-    from gatewright.sources import git
-
-    first, second = git.split_range(text)
-    old = git.read(first, paths, recursive)
-    if second is None:
-        there = tuple(path for path in paths if os.path.lexists(path) or path in old.missing)
-        return old.parsed, read(there, recursive)
-    new = git.read(second, paths, recursive)
-    if nowhere := [path for path in paths if path in old.missing and path in new.missing]:
-        raise git.GitFailed(f"neither {first} nor {second} has {', '.join(nowhere)}; paths are those of this directory")
-    return old.parsed, new.parsed
+    with progress("reading") as say:
+        pair = read_states(states, context.meta.get(PATHS), given, asked.everything, say)
+    namespace = given.namespace
+    loaded = given.tell(pair, namespace)
+    compiled = [one.compiled(pod_cidrs) for one in loaded]
+    kept = asked.filter(compiled, namespace)
+    with progress("comparing what is allowed"):
+        old, new = _answers(compiled, by)
+        found = difference(old.view, new.view)
+        if kept:
+            found = kept.changes(found, old.view, new.view)
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        text = formats.difference(found, old, new, output, colour=colour)
+    click.echo(text, nl=False, color=colour)
+    loaded[0].finish(1 if found else 0)
 
 
 def _answers(pair: Sequence[Compiled], by: str) -> tuple[Answer, Answer]:

@@ -6,9 +6,9 @@ import click
 
 from gatewright.cli import options
 from gatewright.cli.given import Sources, sources
-from gatewright.engine.ask import ask
+from gatewright.cli.progress import progress
+from gatewright.engine.alike import ask_alike
 from gatewright.engine.explain import explain
-from gatewright.engine.verdict import Outcome
 from gatewright.report import formats
 
 
@@ -32,7 +32,8 @@ def command(
     """Say whether SOURCE may connect to a port of DESTINATION, and which rule of which policy decides.
 
     SOURCE and DESTINATION are NAME, NAMESPACE/NAME, KIND/NAME (deploy/web, svc/api, ing/web), an address, or key=value
-    labels. Behind an Ingress every pod is asked about, with its controller's pod as SOURCE.
+    labels. Behind an Ingress every pod is asked about, with its controller's pod as SOURCE. Pods of one owner with the
+    same answer are told as one.
     Exits with 0 when the connection is allowed, with 1 when it is denied or hangs on something unknown.
 
     \b
@@ -42,6 +43,8 @@ def command(
     """
     loaded = given.load()
     compiled, within = loaded.compiled(pod_cidrs), namespace or loaded.namespace
-    found = [one for verdict in ask(compiled, source, destination, port, within) for one in explain(compiled, verdict)]
-    click.echo(formats.explanations(found, output), nl=False)
-    loaded.finish(0 if all(one.outcome is Outcome.ALLOWED for one in found) else 1)
+    with progress("asking"):
+        blocks = ask_alike(compiled, source, destination, port, within)
+        text = formats.explanations([(block, explain(compiled, block.verdict)) for block in blocks], output)
+    click.echo(text, nl=False)
+    loaded.finish(0 if all(block.verdict.allowed for block in blocks) else 1)

@@ -6,6 +6,7 @@ import click
 
 from gatewright.cli import options
 from gatewright.cli.given import Sources, sources
+from gatewright.cli.progress import progress
 from gatewright.engine.exposure import exposures
 from gatewright.engine.owners import owner
 from gatewright.engine.targets import find
@@ -48,7 +49,8 @@ def command(
     compiled = loaded.compiled(pod_cidrs)
     within = "" if all_namespaces else namespace or ""
     proxies = [party for name in controllers for party in find(compiled, name, within or loaded.namespace).parties]
-    found = exposures(compiled, proxies)
+    with progress("judging the ways in"):
+        found = exposures(compiled, proxies)
     nowhere = tuple(lost for lost in found.nowhere if within in ("", lost.namespace))
     lines = []
     for one in found.found:

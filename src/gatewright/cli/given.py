@@ -11,20 +11,19 @@ import functools
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from gatewright.cli.manifests import Manifests, manifests, warn
+from gatewright.cli.progress import progress
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.snapshot import Snapshot
 from gatewright.errors import InvalidInput, Problem
 from gatewright.objects.meta import Object
 from gatewright.objects.read import Parsed
 from gatewright.sources.cluster import Where, default_namespace, read_cluster
-from gatewright.sources.files import read
 from gatewright.sources.proposal import over
-from gatewright.sources.render import read_kustomization
 
 Command = Callable[..., Any]
 
@@ -40,7 +39,8 @@ class Given:
 
     def compiled(self, pod_cidrs: Iterable[str] = ()) -> Compiled:
         """The objects, compiled."""
-        return compile_snapshot(Snapshot.of(self.objects, pod_cidrs=pod_cidrs))
+        with progress("compiling policies"):
+            return compile_snapshot(Snapshot.of(self.objects, pod_cidrs=pod_cidrs))
 
     def finish(self, code: int = 0) -> NoReturn:
         """End the run: with the answer's own exit code, unless something could not be read."""
@@ -51,54 +51,48 @@ class Given:
 class Sources:
     """What a command line names. `where` is the live cluster, if one is asked for."""
 
-    filenames: tuple[str, ...] = ()
-    recursive: bool = False
-    kustomizations: tuple[str, ...] = ()
-    where: Where | None = None
-    keep_going: bool = False
+    manifests: Manifests
+    where: Where | None
+    keep_going: bool
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of names that do not say theirs: of a cluster that of its context."""
+        return default_namespace(self.where) if self.where else "default"
 
     def load(self, *, everything: bool = False) -> Given:
         """Read all of it, and tell every problem and warning. Raises InvalidInput when nothing could be read.
 
         `everything` (-A) takes no single namespace for a cluster that does not let its whole be read.
         """
-        parsed, namespace = self._manifests(), "default"
-        if self.where is not None:
-            namespace = default_namespace(self.where)
-            parsed = over(read_cluster(self.where, everything=everything), parsed)
-        for warning in parsed.warnings:
-            click.echo(f"gatewright: warning: {warning}", err=True)
-        if parsed.problems and not parsed.objects:
-            raise InvalidInput(parsed.problems)
-        for problem in parsed.problems:
-            click.echo(f"gatewright: {problem}", err=True)
-        return Given(parsed.objects, parsed.problems, namespace, self.keep_going)
+        namespace = self.namespace
+        return self.tell((self.read(everything=everything),), namespace)[0]
 
-    def _manifests(self) -> Parsed:
-        files = read(self.filenames, self.recursive)
-        if not self.kustomizations:
-            return files
-        return Parsed.merge([files, *(read_kustomization(Path(directory)) for directory in self.kustomizations)])
+    def read(self, *, everything: bool = False) -> Parsed:
+        """Read all of it, and keep what is wrong with it to the caller."""
+        with progress("reading") as say:
+            parsed = self.manifests.read(say)
+            if self.where is not None:
+                parsed = over(read_cluster(self.where, everything=everything, progress=say), parsed, self.namespace)
+        return parsed
+
+    def tell(self, states: Iterable[Parsed], namespace: str) -> list[Given]:
+        """Say what is wrong with what was read, once each. Raises InvalidInput where nothing of a state could be."""
+        every = list(states)
+        told = Parsed(
+            problems=tuple(dict.fromkeys(problem for parsed in every for problem in parsed.problems)),
+            warnings=tuple(warning for parsed in every for warning in parsed.warnings),
+        )
+        warn(told)
+        if any(parsed.problems and not parsed.objects for parsed in every):
+            raise InvalidInput(told.problems)
+        for problem in told.problems:
+            click.echo(f"gatewright: {problem}", err=True)
+        return [Given(parsed.objects, told.problems, namespace, self.keep_going) for parsed in every]
 
 
 _OPTIONS = (
-    click.option(
-        "-f",
-        "--filename",
-        "filenames",
-        multiple=True,
-        metavar="PATH",
-        help="A file or directory of manifests, a Helm chart, or - for standard input. May be given more than once.",
-    ),
-    click.option("-R", "--recursive", is_flag=True, help="Look into the folders of a directory named by -f, too."),
-    click.option(
-        "-k",
-        "--kustomize",
-        "kustomizations",
-        multiple=True,
-        metavar="DIR",
-        help="A kustomization, built by kubectl or kustomize. May be given more than once.",
-    ),
+    manifests,
     click.option("--live", is_flag=True, help="The cluster of the current context; manifests go over its objects."),
     click.option("--context", metavar="NAME", help="The cluster of this context, as --live."),
     click.option("--kubeconfig", metavar="FILE", help="The kubeconfig to find the cluster in, as --live."),
@@ -109,14 +103,24 @@ _OPTIONS = (
 
 
 def sources(command: Command) -> Command:
+    """The options of `any_sources`, of which one has to name something."""
+
+    @functools.wraps(command)
+    def named(*arguments: Any, given: Sources, **rest: Any) -> Any:
+        if not (given.manifests.places or given.where):
+            raise click.UsageError("nothing to read: name manifests with -f or -k, or a cluster with --live")
+        return command(*arguments, given=given, **rest)
+
+    return any_sources(named)
+
+
+def any_sources(command: Command) -> Command:
     """`-f`, `-R`, `-k`, `--live`, `--context`, `--kubeconfig`, `--keep-going`, as one argument `given` (Sources)."""
 
     @functools.wraps(command)
     def gathered(
         *arguments: Any,
-        filenames: tuple[str, ...],
-        recursive: bool,
-        kustomizations: tuple[str, ...],
+        manifests: Manifests,
         live: bool,
         context: str | None,
         kubeconfig: str | None,
@@ -124,10 +128,7 @@ def sources(command: Command) -> Command:
         **rest: Any,
     ) -> Any:
         where = Where(kubeconfig, context) if live or context or kubeconfig else None
-        if not (filenames or kustomizations or where):
-            raise click.UsageError("nothing to read: name manifests with -f or -k, or a cluster with --live")
-        given = Sources(filenames, recursive, kustomizations, where, keep_going)
-        return command(*arguments, given=given, **rest)
+        return command(*arguments, given=Sources(manifests, where, keep_going), **rest)
 
     wrapped: Command = gathered
     for option in reversed(_OPTIONS):

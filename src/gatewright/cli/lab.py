@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from gatewright.cli.manifests import Manifests, manifests, warn
+from gatewright.cli.progress import progress
 from gatewright.objects.meta import Object
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,14 +42,6 @@ def _name(function: F) -> F:
     return option(function)
 
 
-def _files(function: F) -> F:
-    recursive = click.option("-R", "--recursive", is_flag=True, help="Also read the directories below.")
-    files = click.option(
-        "-f", "--filename", "filenames", multiple=True, required=True, metavar="FILE", help="File, directory or -."
-    )
-    return files(recursive(function))
-
-
 _NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True, help="The pod's namespace.")
 _CONTAINER = click.option("-c", "--container", help="Which container; the first one otherwise.")
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -58,34 +51,21 @@ _WAIT = click.option(
 _TIMEOUT = click.option("--timeout", type=click.FloatRange(0.1), default=60, show_default=True, help="Seconds to wait.")
 
 
-def _read(filenames: Sequence[str], recursive: bool) -> tuple[Object, ...]:
-    from gatewright.sources.files import read
-
-    parsed = read(filenames, recursive)
+def _read(named: Manifests) -> tuple[Object, ...]:
+    if not named.places:
+        raise click.UsageError("nothing to read: name manifests with -f or -k")
+    with progress("reading") as say:
+        parsed = named.read(say)
     objects = parsed.require()
-    for warning in parsed.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    warn(parsed)
     return objects
-
-
-@contextlib.contextmanager
-def _progress(text: str) -> Iterator[None]:
-    """Say on a terminal what takes its time; nothing is left of it, and nothing goes into a pipe."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    click.echo(f"{text} ...\r", nl=False, err=True)
-    try:
-        yield
-    finally:
-        click.echo(" " * (len(text) + 4) + "\r", nl=False, err=True)
 
 
 def _settle(name: str, waiting: bool, timeout: float) -> None:
     from gatewright.lab import client
 
     if waiting:
-        with _progress("waiting for the pods to be ready"):
+        with progress("waiting for the pods to be ready"):
             client.wait(name, timeout)
 
 
@@ -104,7 +84,7 @@ def _say(name: str) -> None:
 
 
 @command.command()
-@_files
+@manifests
 @click.option(
     "--network",
     type=click.Choice(["enforcing", "flat"]),
@@ -117,20 +97,19 @@ def _say(name: str) -> None:
 @_WAIT
 @_TIMEOUT
 def up(
-    filenames: tuple[str, ...],
-    recursive: bool,
+    manifests: Manifests,
     network: str,
     name: str,
     pod_cidrs: tuple[str, ...],
     waiting: bool,
     timeout: float,
 ) -> None:
-    """Start a lab with the objects of FILE, and wait until its pods are ready."""
+    """Start a lab with the objects that -f and -k name, and wait until its pods are ready."""
     from gatewright.lab import client
     from gatewright.lab.addresses import DEFAULT_POD_CIDRS
 
     started = time.monotonic()
-    client.up(_read(filenames, recursive), name, network, pod_cidrs or DEFAULT_POD_CIDRS)
+    client.up(_read(manifests), name, network, pod_cidrs or DEFAULT_POD_CIDRS)
     _settle(name, waiting, timeout)
     state = client.status(name)
     took = time.monotonic() - started
@@ -140,29 +119,29 @@ def up(
 
 
 @command.command()
-@_files
+@manifests
 @_name
 @_WAIT
 @_TIMEOUT
-def apply(filenames: tuple[str, ...], recursive: bool, name: str, waiting: bool, timeout: float) -> None:
-    """Create or change the objects of FILE in a running lab; all of them or none."""
+def apply(manifests: Manifests, name: str, waiting: bool, timeout: float) -> None:
+    """Create or change the objects that -f and -k name in a running lab; all of them or none."""
     from gatewright.lab import client
 
-    answer = client.apply(name, _read(filenames, recursive))
+    answer = client.apply(name, _read(manifests))
     click.echo("\n".join(answer["lines"]))
     _settle(name, waiting, timeout)
     _say(name)
 
 
 @command.command()
-@_files
+@manifests
 @_name
 @click.option("--ignore-not-found", is_flag=True, help="Objects that are not there are no error.")
-def delete(filenames: tuple[str, ...], recursive: bool, name: str, ignore_not_found: bool) -> None:
-    """Delete the objects of FILE from a running lab."""
+def delete(manifests: Manifests, name: str, ignore_not_found: bool) -> None:
+    """Delete the objects that -f and -k name from a running lab."""
     from gatewright.lab import client
 
-    answer = client.delete(name, _read(filenames, recursive))
+    answer = client.delete(name, _read(manifests))
     for line in answer["lines"]:
         click.echo(line)
     if answer["missing"] and not ignore_not_found:
@@ -308,7 +287,7 @@ def probe(
     question = Question(
         sources, destinations, namespace, wanted, families, only != "services", only != "addresses", timeout
     )
-    with _progress("opening connections"):
+    with progress("opening connections"):
         rows, state = run(name, question)
     shown = [
         MatrixRow(

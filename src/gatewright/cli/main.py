@@ -21,6 +21,9 @@ VERBS = {
     "explain": ("gatewright.cli.explain", "Say whether one connection is allowed, and which rule decides."),
     "diff": ("gatewright.cli.diff", "Show the connections that a change of manifests adds, removes and changes."),
     "exposure": ("gatewright.cli.exposure", "Show what can be reached from outside, and whether policies let it."),
+    "plan": ("gatewright.cli.plan", "Write the policies that a traffic model needs, and prove them."),
+    "check": ("gatewright.cli.check", "Say whether policies keep a traffic model true, and what mends it."),
+    "lint": ("gatewright.cli.lint", "Find what is wrong or doubtful about policies, and mend what is certain."),
     "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
 }
 """verb: (module, one-line help). The module's attribute `command` is the click command."""

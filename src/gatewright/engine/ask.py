@@ -6,6 +6,7 @@ The command line, the Python API and the pytest plugin ask here, so that `svc/ap
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gatewright.engine.backends import Backends
 from gatewright.engine.compile import Compiled
@@ -24,8 +25,21 @@ class NotASource(GatewrightError):
     """A Service where something is wanted that opens connections."""
 
 
-def ask(compiled: Compiled, source: str, destination: str, port: str, namespace: str = "default") -> list[Verdict]:
-    """The verdict on every connection that the question is about: one for each party that the names stand for.
+Door = tuple[Party, int]
+"""A party, and the number of its own port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked, with names looked up: whether each source may connect to each door."""
+
+    protocol: Protocol | None
+    sources: tuple[Party, ...]
+    doors: tuple[Door, ...]
+
+
+def question(compiled: Compiled, source: str, destination: str, port: str, namespace: str = "default") -> Question:
+    """The question that the names put.
 
     `port` is `80`, `udp/53` or `icmp`; for a Service it is the Service's port. Raises UnknownTarget, BadPort, NoBackend
     or NotASource, each saying what there is instead.
@@ -35,14 +49,23 @@ def ask(compiled: Compiled, source: str, destination: str, port: str, namespace:
     if origin.service or origin.ends:
         kind = "an Ingress" if origin.ends else "a Service"
         raise NotASource(f"{source}: {kind} opens no connections; name a pod or workload")
+    return Question(protocol, origin.parties, tuple(doors(compiled, target, protocol, number)))
+
+
+def ask(compiled: Compiled, source: str, destination: str, port: str, namespace: str = "default") -> list[Verdict]:
+    """The verdict on every connection that a question is about: one for each party that the names stand for.
+
+    Raises what `question` raises.
+    """
+    asked = question(compiled, source, destination, port, namespace)
     return [
-        verdict(compiled, one, party, protocol, target_port)
-        for one in origin.parties
-        for party, target_port in doors(compiled, target, protocol, number)
+        verdict(compiled, one, party, asked.protocol, target_port)
+        for one in asked.sources
+        for party, target_port in asked.doors
     ]
 
 
-def doors(compiled: Compiled, target: Target, protocol: Protocol | None, port: int) -> Iterator[tuple[Party, int]]:
+def doors(compiled: Compiled, target: Target, protocol: Protocol | None, port: int) -> Iterator[Door]:
     """(party, port) of everything the target stands for: policies see the pods behind a Service on their target ports.
 
     So with an Ingress, whose pods see its controller as the source.

@@ -39,15 +39,11 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 class Rectangle(msgspec.Struct, frozen=True):
-    """Every pod of `sources` may connect to every pod of `destinations` (but not to itself).
-
-    `elsewhere` leaves out pairs that stand on one node: a pod's own node has a rectangle of its own.
-    """
+    """Every pod of `sources` may connect to every pod of `destinations` (but not to itself)."""
 
     sources: PodSet
     destinations: PodSet
     access: Access
-    elsewhere: bool = False
 
 
 class Outside(msgspec.Struct, frozen=True):
@@ -92,6 +88,13 @@ class _Side(msgspec.Struct, frozen=True):
 _NO_SIDE = _Side(DirectionRules(Direction.INGRESS), NO_PODS, {}, NO_PODS, {}, {}, frozenset())
 
 
+class _Crossed(msgspec.Struct, frozen=True):
+    """A rectangle; one that holds `elsewhere` leaves out pairs that stand on one node, which are told by themselves."""
+
+    rectangle: Rectangle
+    elsewhere: bool = False
+
+
 class _Delta(msgspec.Struct, frozen=True):
     """What became of a side: the members that came or left, and the peers with which something else may be done."""
 
@@ -121,15 +124,16 @@ class Connectivity:
         for direction in Direction:
             classes = compiled.classes(direction)
             self._sides[direction] = {key: self._side(one) for key, one in classes.items()}
-        self._crossings: dict[Crossing, tuple[Rectangle, ...]] = {}
+        self._crossings: dict[Crossing, tuple[_Crossed, ...]] = {}
         for key, side in self._sides[Direction.EGRESS].items():
             for receiver in self._classes_in(side.reach, Direction.INGRESS):
                 self._cross((key, receiver))
 
     @cached_property
     def rectangles(self) -> tuple[Rectangle, ...]:
-        """Between pods. No pair of pods is in two rectangles with the same port."""
-        return (*self._own_nodes(), *(one for every in self._crossings.values() for one in every))
+        """Between pods. No pair of pods is in two rectangles."""
+        found = [one for every in self._crossings.values() for one in every]
+        return (*(one.rectangle for one in found if not one.elsewhere), *self._from_hosts(found))
 
     @cached_property
     def outside(self) -> tuple[Outside, ...]:
@@ -262,7 +266,7 @@ class Connectivity:
         else:
             self._crossings.pop(crossing, None)
 
-    def _meet(self, left: _Side, right: _Side) -> Iterator[Rectangle]:
+    def _meet(self, left: _Side, right: _Side) -> Iterator[_Crossed]:
         for out, destinations in left.peers.items():
             if not (targets := destinations & right.members):
                 continue
@@ -270,27 +274,31 @@ class Connectivity:
                 if (origins := sources & left.members) and (access := out & into):
                     hosts = NO_PODS if left.rules or not right.rules else origins & self.compiled.hosts
                     if hosts:
-                        yield Rectangle(hosts, targets, access, elsewhere=True)
+                        yield _Crossed(Rectangle(hosts, targets, access), elsewhere=True)
                         origins -= hosts
                     if origins:
-                        yield Rectangle(origins, targets, access)
+                        yield _Crossed(Rectangle(origins, targets, access))
 
-    def _own_nodes(self) -> Iterator[Rectangle]:
-        """A pod's own node may always reach it: on each node, from its host-network pods to isolated ones."""
+    def _from_hosts(self, crossed: list[_Crossed]) -> Iterator[Rectangle]:
+        """From host-network pods to isolated ones: whatever to those of their own node, what rules say elsewhere."""
         hosts = self.compiled.hosts & self._index.present
         if not hosts:
             return
         free = PodSet.union(side.members for side in self._sides[Direction.INGRESS].values() if not side.rules)
-        isolated = self._index.present - free
         by_node: dict[str, tuple[list[int], list[int]]] = {}
         for position in hosts:
             by_node.setdefault(self.compiled.at(position).node, ([], []))[0].append(position)
-        for position in isolated:
+        for position in self._index.present - free:
             if (node := self.compiled.at(position).node) in by_node:
                 by_node[node][1].append(position)
         for node, (sources, targets) in by_node.items():
-            if node and targets:
-                yield Rectangle(PodSet.of(sources), PodSet.of(targets), EVERYTHING)
+            here, there = PodSet.of(sources), PodSet.of(targets) if node else NO_PODS
+            if there:
+                yield Rectangle(here, there, EVERYTHING)
+            for rectangle in (one.rectangle for one in crossed if one.elsewhere):
+                origins, others = rectangle.sources & here, rectangle.destinations - there
+                if origins and others:
+                    yield Rectangle(origins, others, rectangle.access)
 
 
 def connectivity(compiled: Compiled, family: int) -> Connectivity:
@@ -342,8 +350,6 @@ def _pairs(answer: Connectivity) -> Iterator[Connection]:
         targets = [at(position) for position in rectangle.destinations]
         for source in map(at, rectangle.sources):
             for target in targets:
-                if rectangle.elsewhere and source.node and source.node == target.node:
-                    continue
                 if source is not target or source.many:
                     yield Connection(source, target, rectangle.access, family)
     for out in answer.outside:

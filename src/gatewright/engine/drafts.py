@@ -84,19 +84,19 @@ class Asking:
         """The pods of a namespace that a selector matches, all for None."""
         question = InNamespace(namespace, requirements(pods) if pods else ())
         self.questions.append(question)
-        return self.selection.in_namespace(*question)
+        return self.selection.pods_in(question)
 
     def in_namespaces(self, namespaces: LabelSelector, pods: LabelSelector | None = None) -> PodSet:
         """The pods that a selector matches in the namespaces that another one matches."""
         question = InNamespaces(requirements(namespaces), requirements(pods) if pods else ())
         self.questions.append(question)
-        return self.selection.in_namespaces(*question)
+        return self.selection.pods_across(question)
 
     def nodes(self, selector: LabelSelector) -> tuple[PodSet, AddressSet]:
         """The host-network pods and the addresses of the nodes that a selector matches."""
         question = OnNodes(requirements(selector))
         self.questions.append(question)
-        return self.selection.nodes(*question)
+        return self.selection.on_nodes(question)
 
     def resolved(self, draft: Draft) -> list[Rule]:
         """Egress: a named port has, on each destination pod, the numbers that pod gives it.

@@ -31,10 +31,16 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class Miss(msgspec.Struct, frozen=True):
-    """One way in which a rule came short of matching. The fewer conditions fail, the nearer it was."""
+    """One way in which a rule came short of matching.
+
+    The fewer conditions fail, the nearer it was. Of two that fail as many, the one that admits the peer is nearer than
+    one that is for somebody else, and one that lists the port is nearer than one that speaks of no port.
+    """
 
     rule: RuleOrigin
     failed: tuple[Condition, ...]
+    admits_peer: bool
+    lists_port: bool
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -121,12 +127,16 @@ class _Question(msgspec.Struct, frozen=True):
             rule = origin.at("spec", direction.value.lower(), number)
             ports, peers = _written(policy, direction, number)
             wrong_port = self._failed_ports(rule, ports)
-            if not peers:
-                yield Miss(rule, tuple(wrong_port))
-            for i, one in enumerate(peers):
-                failed = list(self._failed_peer(rule.at(_side(direction), i), one, policy.namespace, peer))
-                if failed or wrong_port:
-                    yield Miss(rule, (*failed, *wrong_port))
+            wrong_peers = [
+                tuple(self._failed_peer(rule.at(_side(direction), i), one, policy.namespace, peer))
+                for i, one in enumerate(peers)
+            ]
+            if not (peers and all(wrong_peers)):
+                yield Miss(rule, tuple(wrong_port), admits_peer=True, lists_port=False)
+                continue
+            for wrong_peer in wrong_peers:
+                listed = bool(ports) and not wrong_port
+                yield Miss(rule, (*wrong_peer, *wrong_port), admits_peer=False, lists_port=listed)
 
     def _covers(self, port: NetworkPolicyPort) -> bool:
         numbers, names = port_numbers((port,))
@@ -223,5 +233,5 @@ def _port_text(port: NetworkPolicyPort) -> str:
     return f"{protocol} {port.port}-{port.end_port}" if port.end_port else f"{protocol} {port.port}"
 
 
-def _distance(miss: Miss) -> tuple[int, str, str]:
-    return (len(miss.failed), miss.rule.policy, miss.rule.field)
+def _distance(miss: Miss) -> tuple[int, bool, bool, str, str]:
+    return (len(miss.failed), not miss.admits_peer, not miss.lists_port, miss.rule.policy, miss.rule.field)

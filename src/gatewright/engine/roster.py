@@ -76,10 +76,6 @@ class Roster:
         """The endpoint at a position. Raises KeyError where nobody is."""
         return self._slots[position]
 
-    def labels(self) -> Iterator[tuple[int, Mapping[str, str]]]:
-        """Everyone's position and labels."""
-        return ((one.index, one.labels) for one in self._slots.values())
-
     @cached_property
     def in_order(self) -> tuple[Endpoint, ...]:
         """Everyone, in order of namespace, name and kind."""

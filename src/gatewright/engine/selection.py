@@ -17,9 +17,10 @@ from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol, Ranges
 from gatewright.engine.roster import Move
-from gatewright.engine.selectors import Canonical, LabelChange, Selectors, holds
+from gatewright.engine.selectors import Canonical, LabelChange, Selectors, holds, requirements
 from gatewright.engine.snapshot import Snapshot, Step
 from gatewright.objects.core import Node
+from gatewright.objects.meta import LabelSelector
 
 PortName = tuple[str, Protocol]
 MOST_MOVED = 4096
@@ -74,7 +75,7 @@ class Selection:
         self.selectable = snapshot.roster.everyone - self.hosts
         self._members = {name: PodSet.of(positions) for name, positions in members.items()}
         self._declaring = {own: (ports, PodSet.of(positions)) for own, (ports, positions) in declaring.items()}
-        self._labels = Selectors(snapshot.roster.labels())
+        self._labels = _index(snapshot)
         self._blocks: dict[tuple[str, tuple[str, ...]], AddressSet] = {}
         self._names: dict[Canonical, frozenset[str]] = {}
         self._in_spaces: dict[Canonical, PodSet] = {}
@@ -83,39 +84,49 @@ class Selection:
         self._on_nodes: dict[Canonical, tuple[PodSet, AddressSet]] = {}
         self._carriers: dict[PortName, dict[PortSet, PodSet]] = {}
 
-    def in_namespace(self, namespace: str, pods: Canonical = ()) -> PodSet:
-        """The pods of one namespace that a selector matches."""
+    def in_namespace(self, namespace: str, pods: LabelSelector | None = None) -> PodSet:
+        """The pods of one namespace that a selector matches; all of them for None."""
+        return self.pods_in(InNamespace(namespace, requirements(pods) if pods else ()))
+
+    def in_namespaces(self, namespaces: LabelSelector, pods: LabelSelector | None = None) -> PodSet:
+        """The pods that the second selector matches, in all namespaces that the first one matches."""
+        return self.pods_across(InNamespaces(requirements(namespaces), requirements(pods) if pods else ()))
+
+    def pods_in(self, question: InNamespace) -> PodSet:
+        """The answer."""
+        namespace, pods = question
         answers = self._in.setdefault(namespace, {})
         if pods not in answers:
             members = self._members.get(namespace, NO_PODS)
-            answers[pods] = members & self._labels.select(pods) if pods else members
+            answers[pods] = members & self._labels.matching(pods) if pods else members
         return answers[pods]
 
-    def in_namespaces(self, namespaces: Canonical, pods: Canonical = ()) -> PodSet:
-        """The pods that the second selector matches, in all namespaces that the first one matches."""
+    def pods_across(self, question: InNamespaces) -> PodSet:
+        """The answer."""
+        namespaces, pods = question
         answers = self._across.setdefault(namespaces, {})
         if pods not in answers:
             members = self._standing_in(namespaces)
-            answers[pods] = members & self._labels.select(pods) if pods else members
+            answers[pods] = members & self._labels.matching(pods) if pods else members
         return answers[pods]
 
     def _standing_in(self, namespaces: Canonical) -> PodSet:
         if namespaces not in self._in_spaces:
-            parts = [self._members.get(name, NO_PODS) for name in self.namespaces(namespaces)]
+            parts = [self._members.get(name, NO_PODS) for name in self._named(namespaces)]
             self._in_spaces[namespaces] = PodSet.union(parts)
         return self._in_spaces[namespaces]
 
-    def namespaces(self, selector: Canonical) -> frozenset[str]:
+    def _named(self, selector: Canonical) -> frozenset[str]:
         """The names of the namespaces that a selector matches."""
         if selector not in self._names:
             names, index = self._index_of_namespaces
-            self._names[selector] = frozenset([names[position] for position in index.select(selector)])
+            self._names[selector] = frozenset([names[position] for position in index.matching(selector)])
         return self._names[selector]
 
     @cached_property
     def _index_of_namespaces(self) -> tuple[list[str], Selectors]:
         spaces = self.snapshot.namespaces
-        return list(spaces), Selectors(enumerate(spaces.values()))
+        return list(spaces), Selectors(spaces.values())
 
     def block(self, cidr: str, excepts: tuple[str, ...] = ()) -> AddressSet:
         """The addresses of an ipBlock."""
@@ -124,11 +135,12 @@ class Selection:
             self._blocks[key] = AddressSet.of_block(cidr, excepts)
         return self._blocks[key]
 
-    def nodes(self, selector: Canonical) -> tuple[PodSet, AddressSet]:
+    def on_nodes(self, question: OnNodes) -> tuple[PodSet, AddressSet]:
         """Nodes by label: the host-network pods that stand on them, and the nodes' addresses.
 
         The empty selector means every node, also one that is not among the objects.
         """
+        selector = question.nodes
         if selector not in self._on_nodes:
             snapshot = self.snapshot
             names = {node.name for node in snapshot.all(Node) if holds(selector, node.labels)}
@@ -165,12 +177,13 @@ class Selection:
         for move in step.moves:
             following._move(move, changed)
         if following._labels.overlay + len(step.moves) > MOST_MOVED:
-            following._labels = Selectors(step.snapshot.roster.labels())
+            following._labels = _index(step.snapshot)
         elif step.moves:
             following._labels = following._labels.change([_relabelled(move) for move in step.moves])
         if step.nodes or any(_is_host(move.before) or _is_host(move.after) for move in step.moves):
             following._on_nodes = {}
-            changed |= {OnNodes(one) for one, old in self._on_nodes.items() if following.nodes(one) != old}
+            asked = {OnNodes(one): old for one, old in self._on_nodes.items()}
+            changed |= {one for one, old in asked.items() if following.on_nodes(one) != old}
         return following, changed
 
     def forget(self, questions: Iterable[Question]) -> None:
@@ -198,8 +211,9 @@ class Selection:
                 self._names[selector] = now
                 self._in_spaces.pop(selector, None)
                 for pods, before in self._across.pop(selector, {}).items():
-                    if self.in_namespaces(selector, pods) != before:
-                        changed.add(InNamespaces(selector, pods))
+                    question = InNamespaces(selector, pods)
+                    if self.pods_across(question) != before:
+                        changed.add(question)
 
     def _move(self, move: Move, changed: set[Question]) -> None:
         """Somebody came, left, or is no longer the same."""
@@ -240,6 +254,11 @@ class Selection:
             if before.get(name) != after.get(name) and self._carriers.pop(name, None) is not None:
                 changed.add(Carrying(name))
         return old is None or new is None or before == after
+
+
+def _index(snapshot: Snapshot) -> Selectors:
+    """The labels of everyone."""
+    return Selectors([one.labels for one in snapshot.roster], [one.index for one in snapshot.roster])
 
 
 def _mend(

@@ -79,17 +79,19 @@ LabelChange = tuple[int, Mapping[str, str] | None, Mapping[str, str] | None]
 
 
 class Selectors:
-    """An index of label sets, each at a position: its bit in the answers."""
+    """An index of label sets. Position i of the sequence is bit i of the answers, unless `positions` says otherwise."""
 
-    def __init__(self, labels: Iterable[tuple[int, Mapping[str, str]]]) -> None:
+    def __init__(self, labels: Iterable[Mapping[str, str]], positions: Iterable[int] | None = None) -> None:
         alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
-        for position, own in labels:
+        everyone = []
+        for position, own in enumerate(labels) if positions is None else zip(positions, labels, strict=True):
             alike.setdefault(tuple(own.items()), []).append(position)
-        self._all = PodSet.of([position for positions in alike.values() for position in positions])
+            everyone.append(position)
+        self._all = PodSet.of(everyone)
         self._carriers: dict[str, dict[str, list[list[int]]]] = {}
-        for items, positions in alike.items():
+        for items, carriers in alike.items():
             for key, value in items:
-                self._carriers.setdefault(key, {}).setdefault(value, []).append(positions)
+                self._carriers.setdefault(key, {}).setdefault(value, []).append(carriers)
         self._moved: dict[int, Mapping[str, str] | None] = {}
         self._values: dict[tuple[str, str], PodSet] = {}
         self._keys: dict[str, PodSet] = {}
@@ -113,8 +115,12 @@ class Selectors:
         """How many positions moved since the index was made: a new one pays when they are many."""
         return len(self._moved)
 
-    def select(self, canonical: Canonical) -> PodSet:
+    def select(self, selector: LabelSelector) -> PodSet:
         """Everything the selector matches; an empty selector matches everything."""
+        return self.matching(requirements(selector))
+
+    def matching(self, canonical: Canonical) -> PodSet:
+        """Everything of which all requirements hold."""
         answer = self._answers.get(canonical)
         if answer is None:
             answer = self._all

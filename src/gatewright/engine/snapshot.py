@@ -122,20 +122,20 @@ class Snapshot:
         """Everything that can open or receive a connection, in order of namespace, name and kind."""
         return self.roster.in_order
 
-    @property
-    def policies(self) -> list[NetworkPolicy]:
+    @cached_property
+    def policies(self) -> tuple[NetworkPolicy, ...]:
         """The NetworkPolicies."""
-        return self.all(NetworkPolicy)
+        return tuple(self.all(NetworkPolicy))
 
-    @property
-    def cluster_policies(self) -> list[ClusterPolicy]:
+    @cached_property
+    def cluster_policies(self) -> tuple[ClusterPolicy, ...]:
         """The cluster-wide policies of every kind."""
-        return self.all(ClusterPolicy)
+        return tuple(self.all(ClusterPolicy))
 
-    @property
-    def services(self) -> list[Service]:
+    @cached_property
+    def services(self) -> tuple[Service, ...]:
         """The Services."""
-        return self.all(Service)
+        return tuple(self.all(Service))
 
     @cached_property
     def nodes_by_address(self) -> Mapping[IPAddress, str]:

@@ -81,6 +81,11 @@ class Place:
         return self.origin.line if self.origin else 0
 
     @property
+    def order(self) -> tuple[str, int, str]:
+        """By file and line, then object."""
+        return (self.file, self.line, self.object)
+
+    @property
     def where(self) -> str:
         """`file:line`; without a file the object's name."""
         return str(self.origin) if self.origin else self.object

@@ -15,23 +15,25 @@ Path = tuple[str | int, ...]
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping that knows the line on which it starts and the line of each of its keys (from 1)."""
+    """A YAML mapping that knows the line on which it starts and the line of each of its keys, in order (from 1)."""
 
     __slots__ = ("line", "lines")
 
     def __init__(self, line: int) -> None:
-        super().__init__()
         self.line = line
-        self.lines: dict[str, int] = {}
+        self.lines: list[int] = []
+
+    def line_of(self, key: str) -> int:
+        """The line of a key; that of the mapping for a key that was not written but set afterwards."""
+        return dict(zip(self, self.lines, strict=False)).get(key, self.line)
 
 
 class Sequence(list[Any]):
-    """A YAML sequence that knows the line on which it starts and the line of each of its items (from 1)."""
+    """A YAML sequence that knows the line on which it starts and the line of each of its items, in order (from 1)."""
 
     __slots__ = ("line", "lines")
 
     def __init__(self, line: int) -> None:
-        super().__init__()
         self.line = line
         self.lines: list[int] = []
 
@@ -49,7 +51,7 @@ def line_of(tree: Any, path: Path) -> int:
     line: int = getattr(tree, "line", 0)
     for part in path:
         if isinstance(tree, Mapping) and isinstance(part, str) and part in tree:
-            line = tree.lines[part]
+            line = tree.line_of(part)
             tree = tree[part]
         elif isinstance(tree, Sequence) and isinstance(part, int) and 0 <= part < len(tree):
             line = tree.lines[part]
@@ -63,12 +65,14 @@ class Origin(msgspec.Struct, frozen=True, eq=False):
     """The place of an object or field: file as the user named it (`-` is standard input), line from 1, document from 0.
 
     `tree` is the object's positioned tree where it was kept (policies keep it), so that `at` can find its fields.
+    `homeless` says that the object names no namespace, hence is in `default`; beside a cluster it may belong elsewhere.
     """
 
     file: str
     line: int
     document: int = 0
     tree: Any = None
+    homeless: bool = False
 
     def at(self, path: Path) -> Origin:
         """The origin of one field of this object; the nearest known ancestor where the field is not written out."""

@@ -187,7 +187,8 @@ def _placed(item: Object, kind: Kind, tree: dict[str, Any], origin: Origin) -> O
     placed = None
     if origin.file:
         line = getattr(tree, "line", 0) or origin.line
-        placed = Origin(origin.file, line, origin.document, tree if kind.strict else None)
+        homeless = kind.namespaced and not item.namespace
+        placed = Origin(origin.file, line, origin.document, tree if kind.strict else None, homeless)
     return msgspec.structs.replace(scoped(item, kind), origin=placed)
 
 

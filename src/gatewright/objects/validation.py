@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gatewright.objects import names
 from gatewright.objects.cluster_policy import BaselineAdminNetworkPolicy
@@ -50,9 +50,8 @@ def _quote(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _invalid(path: Path, value: object, whats: Iterable[str]) -> Faults:
-    for what in whats:
-        yield Fault(path, f"Invalid value: {_quote(value)}: {what}")
+def _invalid(path: Path, value: object, whats: Sequence[str]) -> Iterable[Fault]:
+    return [Fault(path, f"Invalid value: {_quote(value)}: {what}") for what in whats] if whats else ()
 
 
 def _unsupported(path: Path, value: object, supported: Iterable[str]) -> Fault:

@@ -31,8 +31,7 @@ def _body(graph: Graph) -> Iterator[str]:
 
 
 def _node(number: int, box: Box) -> str:
-    own = [f"among themselves: {text}" for text in box.own]
-    attributes = [f"label={_quoted([*box.lines, *own])}"]
+    attributes = [f"label={_quoted([*box.lines, *box.notes])}"]
     if not box.namespace:
         attributes.append("shape=ellipse")
     return f"n{number} [{', '.join([*attributes, *_colour(box.mark)])}];"

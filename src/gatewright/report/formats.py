@@ -9,7 +9,7 @@ from gatewright.engine.view import Answer
 
 if TYPE_CHECKING:
     from gatewright.engine.difference import Difference
-    from gatewright.engine.explain import Explanation
+    from gatewright.report.explanation import Told
     from gatewright.report.graph import Graph
 
 
@@ -45,7 +45,7 @@ def difference(found: Difference, old: Answer, new: Answer, output: str, *, colo
     return _drawing(of_difference(found), output)
 
 
-def explanations(found: Sequence[Explanation], output: str) -> str:
+def explanations(found: Sequence[Told], output: str) -> str:
     """Explanations as text, JSON or YAML."""
     from gatewright.report import explanation as report
 

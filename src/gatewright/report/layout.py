@@ -7,7 +7,7 @@ place; heights are then the best fit (least squares) to the neighbours that leav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,10 +57,14 @@ class _Chain:
     turned: bool
 
 
-def lay_out(boxes: Sequence[Size], links: Sequence[Link]) -> Layout:
-    """The places of boxes of these sizes, and the ways of the links between them (not from a box to itself)."""
+def lay_out(boxes: Sequence[Size], links: Sequence[Link], last: Collection[int] = ()) -> Layout:
+    """The places of boxes of these sizes, and the ways of the links between them (not from a box to itself).
+
+    The boxes in `last`, from which no link leads, stand in the last layer.
+    """
     forward = _without_cycles(len(boxes), [(a, b) for a, b, _ in links])
     layers = _layers(len(boxes), forward)
+    layers = [max(layers) if number in last else layer for number, layer in enumerate(layers)]
     nodes = [_Node(2 * layer, size) for layer, size in zip(layers, boxes, strict=True)]
     chains = [
         _chain(nodes, edge, size, turned=edge != (a, b)) for edge, (a, b, size) in zip(forward, links, strict=True)

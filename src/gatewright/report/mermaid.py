@@ -35,7 +35,7 @@ def _body(graph: Graph) -> Iterator[str]:
 
 
 def _node(number: int, box: Box) -> str:
-    text = _quoted([*box.lines, *(f"among themselves: {text}" for text in box.own)])
+    text = _quoted([*box.lines, *box.notes])
     return f"n{number}[{text}]" if box.namespace else f"n{number}([{text}])"
 
 

@@ -50,7 +50,8 @@ CLASSES = {"+": "added", "-": "removed", "~": "changed"}
 def to_svg(graph: Graph) -> str:
     """The picture as an SVG 1.1 document."""
     links = [(arrow.source, arrow.destination, _text_size(arrow.label)) for arrow in graph.arrows]
-    layout = lay_out(_box_sizes(graph), links)
+    last = [number for number, box in enumerate(graph.boxes) if box.everyone and not box.namespace]
+    layout = lay_out(_box_sizes(graph), links, last)
     width, height = (side + 2 * MARGIN for side in layout.size)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
@@ -66,7 +67,7 @@ def _title(graph: Graph) -> str:
 
 
 def _texts(box: Box) -> list[str]:
-    return [box.namespace or "outside", *box.lines, *(f"among themselves: {text}" for text in box.own)]
+    return [box.namespace or "outside", *box.lines, *box.notes]
 
 
 def _text_size(lines: Sequence[str]) -> Size:
@@ -97,10 +98,10 @@ def _box(box: Box, centre: Point, size: Size) -> Iterator[str]:
     left, top = centre[0] - width / 2, centre[1] - height / 2
     look = " ".join(filter(None, ("box" if box.namespace else "outside", CLASSES.get(box.mark, ""))))
     yield f'<rect class="{look}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="6"/>'
-    own_from = len(texts) - len(box.own)
+    notes_from = len(texts) - len(box.notes)
     top += (height - _text_size(texts)[1]) / 2
     for number, text in enumerate(texts):
-        kind = "head" if number == 0 else "own" if number >= own_from else CLASSES.get(box.mark, "")
+        kind = "head" if number == 0 else "own" if number >= notes_from else CLASSES.get(box.mark, "")
         yield _text(text, (left + PADDING, top + PADDING / 2 + LINE * (number + 0.75)), kind)
 
 

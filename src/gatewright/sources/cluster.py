@@ -1,30 +1,33 @@
 """A live cluster: every object that decides something, listed page by page from its API server.
 
-Which cluster, and with what credentials, is read as kubectl reads it: `--kubeconfig`, else `KUBECONFIG`, else
-`~/.kube/config`, else the service account of the pod this runs in. lightkube brings that and the transport; it is
-imported only when a cluster is asked for. What the server does not have is passed over, what it does not let one see is
-a problem of that kind, so that nobody takes a part for the whole.
+lightkube brings the transport; it is imported only when a cluster is asked for. What the server does not have is passed
+over, what it does not let one see is a problem of that kind, so that nobody takes a part for the whole. A server that
+shows nothing at all is one error.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatewright.errors import GatewrightError, Problem
+from gatewright.errors import Problem
 from gatewright.objects.api import NotAList, Page, read_page
 from gatewright.objects.kinds import KINDS, Kind
 from gatewright.objects.read import Parsed
+from gatewright.sources.kubeconfig import PIPE, ClusterUnavailable, Configuration, Where, configuration, line
+from gatewright.sources.login import logged_in
+from gatewright.sources.progress import Progress, unheard
 
 if TYPE_CHECKING:
     import httpx2 as httpx
-    from lightkube.config.kubeconfig import SingleConfig
+
+__all__ = ["ClusterUnavailable", "Where", "default_namespace", "read_cluster"]
 
 PAGE = 500
 """Objects of one answer, as kubectl asks for them."""
@@ -32,108 +35,112 @@ LARGEST_PAGE = 512 * 1024 * 1024
 """Bytes. An object has at most about a megabyte, so no honest page is larger."""
 TIMEOUT = 30.0
 """Seconds without an answer."""
+BUSY = (429, 503)
+"""What a server answers that wants to be asked again later; API priority and fairness gives 429."""
+RETRIES = 3
+LONGEST_WAIT = 5.0
+"""Seconds between two attempts, whatever Retry-After says."""
 NOT_READ = ("ConfigMap",)
 """Kinds that manifests give to the lab; no answer about a cluster needs them, and they may hold what is private."""
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-PIPE = "kubectl get ns,pods,svc,netpol -A -o yaml | gatewright list -f -"
 
-
-class ClusterUnavailable(GatewrightError):
-    """No cluster could be asked: no configuration, no connection, no credentials it accepts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Which cluster: the kubeconfig and the context, each the one that kubectl would take when None."""
-
-    kubeconfig: str | None = None
-    context: str | None = None
+_USER = re.compile(r"//[^/@]*@")
+"""The name and password in a URL, which no message shows."""
 
 
 def default_namespace(where: Where) -> str:
     """The namespace of the cluster's context. Raises ClusterUnavailable where there is no usable kubeconfig."""
-    return _configuration(where).namespace
+    return configuration(where).namespace
 
 
-def read_cluster(where: Where, *, everything: bool = False) -> Parsed:
+def read_cluster(where: Where, *, everything: bool = False, progress: Progress = unheard) -> Parsed:
     """Everything the engine knows of a live cluster. Raises ClusterUnavailable where it cannot be asked at all.
 
     Where the whole may not be listed, the namespace of the context is read alone, unless `everything` is wanted.
     """
-    config = _configuration(where)
-    name = f"cluster {config.context_name}"
-    with _client(config, name) as client:
+    config = configuration(where)
+    progress(f"logging in to {config.name}")
+    with _client(config) as client:
         fallback = None if everything else config.namespace
-        parts = [_Listing(client, name, kind_name, kind).read(fallback) for kind_name, kind in _kinds()]
-    return Parsed.merge(parts)
+        answers = [
+            _Listing(client, config, key, kind, progress).read(fallback)
+            for key, kind in KINDS.items()
+            if key[1] not in NOT_READ
+        ]
+    refused = [answer for answer in answers if isinstance(answer, _Refused)]
+    if len(refused) == len(answers):
+        raise ClusterUnavailable(_nothing(config, refused))
+    return Parsed.merge(_problem(config, one) if isinstance(one, _Refused) else one for one in answers)
 
 
-def _kinds() -> Iterator[tuple[tuple[str, str], Kind]]:
-    return ((key, kind) for key, kind in KINDS.items() if key[1] not in NOT_READ)
+def _nothing(config: Configuration, refused: list[_Refused]) -> str:
+    """Why a cluster shows nothing at all; every kind was refused."""
+    first = refused[0]
+    if all(one.status == 403 for one in refused):
+        return f"{config.name}: nothing may be listed: {first.said}; ask for a role that reads, such as view"
+    return f"{config.name} at {config.single.cluster.server}: no Kubernetes API answers: {first.said}; look at `server`"
 
 
-def _configuration(where: Where) -> SingleConfig:
-    """The one context to use, with its cluster and user."""
-    try:
-        from lightkube.config.kubeconfig import KubeConfig
-        from lightkube.core.exceptions import ConfigError
-    except ImportError as error:
-        what = f"a live cluster needs lightkube: pip install 'gatewright[live]', or pipe its objects: {PIPE}"
-        raise ClusterUnavailable(what) from error
-    named = where.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    files = [Path(part).expanduser() for part in ([where.kubeconfig] if where.kubeconfig else named.split(":")) if part]
-    found = [file for file in files if file.is_file()]
-    try:
-        if not found and not where.kubeconfig and not where.context and SERVICE_ACCOUNT.is_dir():
-            configs = [KubeConfig.from_service_account(SERVICE_ACCOUNT)]
-        elif not found:
-            raise ClusterUnavailable(f"no kubeconfig at {named}; name one with --kubeconfig, or set KUBECONFIG")
-        else:
-            configs = [KubeConfig.from_file(file) for file in found]
-        wanted = where.context or next((one.current_context for one in configs if one.current_context), None)
-        if not wanted:
-            raise ClusterUnavailable(f"{named}: no current context; name one with --context")
-        holder = next((one for one in configs if wanted in one.contexts), None)
-        if holder is None:
-            known = ", ".join(sorted({name for one in configs for name in one.contexts})) or "none"
-            raise ClusterUnavailable(f"{named}: no context {wanted!r}; it has {known}")
-        chosen = holder.get(wanted)
-    except (ConfigError, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ClusterUnavailable(f"{named}: not a kubeconfig that can be used: {_line(error)}") from error
-    except Exception as error:
-        if type(error).__module__.startswith("yaml."):
-            raise ClusterUnavailable(f"{named}: not YAML: {_line(error)}") from error
-        raise
-    assert chosen is not None
-    return chosen
+def _problem(config: Configuration, refused: _Refused) -> Parsed:
+    verb = "not allowed" if refused.status == 403 else "not readable"
+    hint = "; ask for the right to list them" if refused.status == 403 else ""
+    return Parsed(problems=(Problem(config.name, f"{refused.plural}: {verb}: {refused.said}{hint}"),))
 
 
 @contextlib.contextmanager
-def _client(config: SingleConfig, name: str) -> Iterator[httpx.Client]:
+def _client(config: Configuration) -> Iterator[httpx.Client]:
     """A connection to the cluster; whatever goes wrong with it is one ClusterUnavailable."""
     import httpx2 as httpx
     from lightkube.config.client_adapter import Client, ConnectionParams
-    from lightkube.config.models import User
     from lightkube.core.exceptions import ConfigError
 
-    config = config._replace(user=config.user or User())
+    assert config.single.user is not None
+    place = f"{config.name} at {config.single.cluster.server}"
+    proxy = _USER.sub("//", config.proxy or "")
+    place += f" through proxy {proxy}" if proxy else ""
+    single = config.single._replace(user=logged_in(config.single.user, config.name))
     try:
-        with Client(config, ConnectionParams(timeout=httpx.Timeout(TIMEOUT))) as client:
+        with Client(single, ConnectionParams(timeout=httpx.Timeout(TIMEOUT), proxy=config.proxy)) as client:
             yield client
     except ConfigError as error:
-        raise ClusterUnavailable(f"{name}: {_line(error)}; kubectl may know better, pipe it: {PIPE}") from error
+        raise ClusterUnavailable(f"{config.name}: {line(error)}") from error
+    except ImportError as error:
+        what = f"proxy-url {proxy} needs the package socksio: pip install socksio, or pipe its objects: {PIPE}"
+        raise ClusterUnavailable(f"{config.name}: {what}") from error
     except httpx.TimeoutException as error:
-        raise ClusterUnavailable(f"{name} at {config.cluster.server}: no answer within {TIMEOUT:g} seconds") from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise ClusterUnavailable(f"{name} at {config.cluster.server}: no connection: {_line(error)}") from error
+        what = f"no answer within {TIMEOUT:g} seconds; is it up, and reachable from here?"
+        raise ClusterUnavailable(f"{place}: {what}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise ClusterUnavailable(f"{place}: {_broken(error)}") from error
+
+
+def _broken(error: BaseException) -> str:
+    """What is wrong with a connection, and what to do, from the error below the library's."""
+    import socket
+    import ssl
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            said = cause.verify_message.rstrip(".")
+            return f"its certificate is not trusted: {said}; certificate-authority has to be that of its issuer"
+        if isinstance(cause, ssl.SSLError):
+            said = (cause.reason or str(cause)).lower().replace("_", " ")
+            return f"no TLS connection: {said}; is `server` right, and does the user need a client certificate?"
+        if isinstance(cause, socket.gaierror):
+            return f"its name does not resolve: {line(cause.strerror or cause)}; is `server` right?"
+        if isinstance(cause, ConnectionRefusedError):
+            return "no connection: connection refused; is it up, and is `server` right?"
+        cause = cause.__cause__ or cause.__context__
+    return f"no connection: {line(error)}; is it up, and is `server` right?"
 
 
 class _Refused(Exception):
-    """An answer that is no list: its status and what the server says."""
+    """An answer that is no list: its status, what the server says, and the kind that was asked for."""
 
-    def __init__(self, status: int, said: str) -> None:
+    def __init__(self, status: int, said: str, plural: str = "") -> None:
         self.status = status
         self.said = said
+        self.plural = plural
         super().__init__(said)
 
 
@@ -142,11 +149,12 @@ class _Listing:
     """The listing of one kind."""
 
     client: httpx.Client
-    cluster: str
+    config: Configuration
     key: tuple[str, str]
     kind: Kind
+    progress: Progress
 
-    def read(self, fallback: str | None) -> Parsed:
+    def read(self, fallback: str | None) -> Parsed | _Refused:
         """All objects of the kind in the first version that is served; those of one namespace where that is allowed."""
         warnings: tuple[Problem, ...] = ()
         try:
@@ -157,13 +165,12 @@ class _Listing:
                     raise
                 pages = self._versions(fallback)
                 what = f"{self.kind.plural}: only those of namespace {fallback}: {refused.said}"
-                warnings = (Problem(self.cluster, what),)
+                warnings = (Problem(self.config.name, what),)
         except _Refused as refused:
             if refused.status == 401:
-                raise ClusterUnavailable(f"{self.cluster} does not accept the credentials: {refused.said}") from refused
-            verb = "not allowed" if refused.status == 403 else "not readable"
-            hint = "; ask for the right to list them" if refused.status == 403 else ""
-            return Parsed(problems=(Problem(self.cluster, f"{self.kind.plural}: {verb}: {refused.said}{hint}"),))
+                what = f"{self.config.name} does not accept the credentials: {refused.said}"
+                raise ClusterUnavailable(f"{what}; log in again, or get a new kubeconfig") from refused
+            return _Refused(refused.status, refused.said, self.kind.plural)
         objects = tuple(item for page in pages for item in page.objects)
         problems = tuple(problem for page in pages for problem in page.problems)
         warnings += tuple(warning for page in pages for warning in page.warnings)
@@ -177,7 +184,8 @@ class _Listing:
                 if refused.status != 404:
                     raise
         if self.kind is KINDS["", "Pod"]:
-            raise ClusterUnavailable(f"{self.cluster} at {self.client.base_url}: not a Kubernetes API: it has no pods")
+            where = f"{self.config.name} at {self.config.single.cluster.server}"
+            raise ClusterUnavailable(f"{where}: not a Kubernetes API: it has no pods; look at `server`")
         return []
 
     def _pages(self, version: str, namespace: str | None) -> list[Page]:
@@ -189,6 +197,8 @@ class _Listing:
         pages: list[Page] = []
         query: dict[str, Any] = {"limit": PAGE}
         while True:
+            count = sum(len(page.objects) for page in pages)
+            self.progress(f"{self.config.name}: listing {self.kind.plural}{f', {count} so far' if count else ''}")
             try:
                 data = self._get(path, query)
             except _Refused as refused:
@@ -197,9 +207,11 @@ class _Listing:
                 pages, query = [], {}
                 continue
             try:
-                page = read_page(data, name, self.kind, api_version, self.cluster)
+                page = read_page(data, name, self.kind, api_version, self.config.name)
             except NotAList as error:
-                raise _Refused(200, str(error)) from error
+                html = data[:1024].lstrip().startswith(b"<")
+                what = "an HTML page instead of a list, as proxies and login pages give it" if html else str(error)
+                raise _Refused(200, what) from error
             pages.append(page)
             if not page.following:
                 return pages
@@ -208,15 +220,31 @@ class _Listing:
             query = {"limit": PAGE, "continue": page.following}
 
     def _get(self, path: str, query: dict[str, Any]) -> bytes:
-        with self.client.stream("GET", path, params=query, headers={"Accept": "application/json"}) as answer:
+        """One answer, asked for again where the server is busy."""
+        status, data, wait = self._once(path, query)
+        for _ in range(RETRIES):
+            if status not in BUSY or wait is None:
+                break
+            time.sleep(wait)
+            status, data, wait = self._once(path, query)
+        if status != 200:
+            raise _Refused(status, _message(data, status))
+        return data
+
+    def _once(self, path: str, query: dict[str, Any]) -> tuple[int, bytes, float | None]:
+        """(status, body, seconds to wait before asking again, None where the server names none)."""
+        name = self.config.tls_server_name
+        extensions = {"sni_hostname": name} if name else {}
+        headers = {"Accept": "application/json"}
+        with self.client.stream("GET", path, params=query, headers=headers, extensions=extensions) as answer:
             data = bytearray()
             for chunk in answer.iter_bytes():
                 data += chunk
                 if len(data) > LARGEST_PAGE:
                     raise _Refused(200, f"an answer larger than {LARGEST_PAGE // (1024 * 1024)} MB")
-            if answer.status_code != 200:
-                raise _Refused(answer.status_code, _message(bytes(data), answer.status_code))
-            return bytes(data)
+            after = answer.headers.get("Retry-After", "")
+            wait = min(float(after), LONGEST_WAIT) if after.isascii() and after.isdigit() else None
+            return answer.status_code, bytes(data), wait
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -229,9 +257,4 @@ def _message(data: bytes, status: int) -> str:
         said = msgspec.json.decode(data, type=_Status).message
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = ""
-    return _line(said) or f"the server answers {status}"
-
-
-def _line(error: object) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 500 else f"{text[:500]}..."
+    return line(said) or f"the server answers {status}"

@@ -1,12 +1,14 @@
 """Manifests as they stand in a git revision, read from git's own objects: the work tree is not touched.
 
 Messages name a file as git does, `REVISION:path/from/the/top`, so that `git show` takes the name. A revision is read as
-a directory is: charts are rendered, folders are read as `-R` says.
+a directory is: charts are rendered, folders are read as `-R` says. For a kustomization everything is taken out of git
+that it may build from: its directory, and what lies elsewhere and is named in it, directly or through its bases.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,9 +19,10 @@ import msgspec
 
 from gatewright.errors import GatewrightError, Problem
 from gatewright.objects.meta import Object
-from gatewright.objects.origin import Origin
 from gatewright.objects.read import Parsed
 from gatewright.sources import files
+from gatewright.sources.progress import Progress, unheard
+from gatewright.sources.render import KUSTOMIZATIONS, read_kustomization
 
 SECONDS = 60.0
 """The longest that one git command may take."""
@@ -29,6 +32,8 @@ SUFFIXES = (*files.SUFFIXES, ".tpl", ".txt")
 """What is taken out of git: manifests, and what a chart's templates may include."""
 REGULAR = ("100644", "100755")
 LINK = "120000"
+_WORDS = re.compile(r"[^\s'\"\[\]{},=#]+")
+"""What may be a path in the YAML of a kustomization: also `file` in `key=file`."""
 
 
 class GitFailed(GatewrightError):
@@ -67,18 +72,34 @@ def split_range(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-def read(revision: str, paths: Iterable[str], recursive: bool = False) -> Revision:
-    """What stands at the paths (relative to the current directory) in a revision. Raises GitFailed."""
-    commit, top = _commit(revision), Path(os.fsdecode(_git("rev-parse", "--show-toplevel").rstrip(b"\n")))
-    wanted = {path: _from_top(path, top) for path in paths}
-    blobs = [blob for place in dict.fromkeys(wanted.values()) for blob in _listed(commit, place, top)]
-    present = {path: place for path, place in wanted.items() if any(_is_at(blob.path, place) for blob in blobs)}
+def read(
+    revision: str,
+    paths: Iterable[str],
+    recursive: bool = False,
+    kustomizations: Iterable[str] = (),
+    progress: Progress = unheard,
+) -> Revision:
+    """What stands at the paths (relative to the current directory) in a revision, and what its kustomizations build.
+
+    Raises GitFailed.
+    """
+    progress(f"reading git revision {revision}")
+    tree = _Tree(revision, _commit(revision), Path(os.fsdecode(_git("rev-parse", "--show-toplevel").rstrip(b"\n"))))
+    plain = {path: _from_top(path, tree.top) for path in paths}
+    built = {path: _from_top(path, tree.top) for path in kustomizations}
+    named = set(plain.values())
+    blobs = {blob.path: blob for blob in tree.below(named) if blob.path in named or blob.path.endswith(SUFFIXES)}
+    blobs |= tree.kustomized(set(built.values()))
     with tempfile.TemporaryDirectory(prefix="gatewright-") as folder:
-        warnings = _write(revision, blobs, Path(folder), top, set(wanted.values()))
-        places = [str(Path(folder, place)) for place in present.values()]
-        parsed = _renamed(files.read(places, recursive), folder, revision)
-    parsed = replace(parsed, warnings=(*warnings, *parsed.warnings))
-    return Revision(parsed, tuple(path for path in wanted if path not in present))
+        warnings = tree.write(list(blobs.values()), Path(folder))
+        places = [str(Path(folder, place)) for place in plain.values() if _is_among(place, blobs)]
+        parts = [files.read(places, recursive, progress=progress)]
+        parts += [
+            read_kustomization(Path(folder, place), progress) for place in built.values() if _is_among(place, blobs)
+        ]
+        parsed = _renamed(Parsed.merge(parts), folder, revision)
+    missing = tuple(path for path, place in (plain | built).items() if not _is_among(place, blobs))
+    return Revision(replace(parsed, warnings=(*warnings, *parsed.warnings)), missing)
 
 
 def _git(*arguments: str, data: bytes = b"", top: Path | None = None) -> bytes:
@@ -111,36 +132,77 @@ def _from_top(path: str, top: Path) -> str:
     return "" if place == "." else place
 
 
-def _is_at(path: str, place: str) -> bool:
-    return not place or path == place or path.startswith(f"{place}/")
+def _is_among(place: str, paths: Iterable[str]) -> bool:
+    return any(not place or path == place or path.startswith(f"{place}/") for path in paths)
 
 
-def _listed(commit: str, place: str, top: Path) -> Iterator[_Blob]:
-    listing = _git("ls-tree", "-r", "-z", "-l", "--full-tree", commit, *(["--", place] if place else []), top=top)
-    for entry in filter(None, listing.split(b"\0")):
-        facts, _, path = entry.partition(b"\t")
-        mode, _, name, size = facts.decode().split()
-        yield _Blob(mode, name, int(size) if size != "-" else 0, os.fsdecode(path))
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """The files of a revision."""
 
+    revision: str
+    commit: str
+    top: Path
 
-def _write(revision: str, blobs: Sequence[_Blob], folder: Path, top: Path, named: set[str]) -> list[Problem]:
-    """Write the manifests among the files below `folder`. Links are not followed: a warning says so."""
-    found = {blob.path: blob for blob in blobs if blob.path in named or blob.path.endswith(SUFFIXES)}
-    regular = [blob for blob in found.values() if blob.mode in REGULAR]
-    if sum(blob.size for blob in regular) > LARGEST:
-        limit = LARGEST // (1024 * 1024)
-        raise GitFailed(f"{revision}: more than {limit} MB of manifests; name fewer paths")
-    if regular:
-        names = "".join(f"{blob.name}\n" for blob in regular).encode()
-        stream = memoryview(_git("cat-file", "--batch", data=names, top=top))
-        for blob in regular:
+    def below(self, places: Iterable[str]) -> Iterator[_Blob]:
+        """Every file at the places and below them, with its path from the top."""
+        wanted = sorted(places)
+        if not wanted:
+            return
+        chosen = ["--", *wanted] if all(wanted) else []
+        listing = _git("ls-tree", "-r", "-z", "-l", "--full-tree", self.commit, *chosen, top=self.top)
+        for entry in filter(None, listing.split(b"\0")):
+            facts, _, path = entry.partition(b"\t")
+            mode, _, name, size = facts.decode().split()
+            yield _Blob(mode, name, int(size) if size != "-" else 0, os.fsdecode(path))
+
+    def kustomized(self, places: set[str]) -> dict[str, _Blob]:
+        """Every file that the kustomizations may build from, by path."""
+        found: dict[str, _Blob] = {}
+        waiting = places
+        while waiting:
+            met = {blob.path: blob for blob in self.below(waiting) if blob.path not in found}
+            found |= met
+            files = [blob for path, blob in met.items() if path.rpartition("/")[2] in KUSTOMIZATIONS]
+            named = {
+                place
+                for blob, text in self.contents([blob for blob in files if blob.mode in REGULAR])
+                for place in _named_elsewhere(blob.path, text)
+            }
+            waiting = {place for place in named if not _is_among(place, found)}
+        return found
+
+    def contents(self, blobs: Sequence[_Blob]) -> Iterator[tuple[_Blob, bytes]]:
+        """The files' contents. Raises GitFailed where they are too large together."""
+        if sum(blob.size for blob in blobs) > LARGEST:
+            limit = LARGEST // (1024 * 1024)
+            raise GitFailed(f"{self.revision}: more than {limit} MB of manifests; name fewer paths")
+        if not blobs:
+            return
+        names = "".join(f"{blob.name}\n" for blob in blobs).encode()
+        stream = memoryview(_git("cat-file", "--batch", data=names, top=self.top))
+        for blob in blobs:
             head = bytes(stream[: len(blob.name) + 40]).index(b"\n") + 1
+            yield blob, bytes(stream[head : head + blob.size])
+            stream = stream[head + blob.size + 1 :]
+
+    def write(self, blobs: Sequence[_Blob], folder: Path) -> list[Problem]:
+        """Write the files below `folder`. Links are not followed: a warning says so."""
+        for blob, content in self.contents([blob for blob in blobs if blob.mode in REGULAR]):
             target = folder / blob.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(stream[head : head + blob.size])
-            stream = stream[head + blob.size + 1 :]
-    what = "a symbolic link, which is not followed in a git revision"
-    return [Problem(f"{revision}:{blob.path}", what) for blob in found.values() if blob.mode == LINK]
+            target.write_bytes(content)
+        what = "a symbolic link, which is not followed in a git revision"
+        return [Problem(f"{self.revision}:{blob.path}", what) for blob in blobs if blob.mode == LINK]
+
+
+def _named_elsewhere(kustomization: str, text: bytes) -> Iterator[str]:
+    """What a kustomization file may mean by its words outside of its own directory; it need not be there."""
+    directory = os.path.dirname(kustomization)
+    for word in set(_WORDS.findall(text.decode("utf-8", "replace"))):
+        place = os.path.normpath(os.path.join(directory, word))
+        if "/" in word and not os.path.isabs(word) and not place.startswith(".."):
+            yield "" if place == "." else place
 
 
 def _renamed(parsed: Parsed, folder: str, revision: str) -> Parsed:
@@ -156,8 +218,7 @@ def _renamed(parsed: Parsed, folder: str, revision: str) -> Parsed:
         origin = item.origin
         if origin is None:
             return item
-        moved = Origin(named(origin.file), origin.line, origin.document, origin.tree)
-        return msgspec.structs.replace(item, origin=moved)
+        return msgspec.structs.replace(item, origin=msgspec.structs.replace(origin, file=named(origin.file)))
 
     return replace(
         parsed,

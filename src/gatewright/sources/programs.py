@@ -1,4 +1,4 @@
-"""Running a program that makes manifests, within bounds of size and time.
+"""Running a program whose output is read (manifests, credentials), within bounds of size and time.
 
 The input of such a program (a chart, a kustomization) may be anybody's. Whatever it does, the run ends: after `seconds`
 or `most` bytes of output the program and everything it started are killed, and the caller gets one error.
@@ -13,7 +13,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from gatewright.errors import GatewrightError
@@ -31,8 +31,13 @@ class ProgramFailed(GatewrightError):
     """A program that did not start, did not end well, took too long or wrote too much. The text says which."""
 
 
-def run(command: Sequence[str], most: int, seconds: float = LONGEST) -> bytes:
-    """What the command writes to standard output. Raises ProgramFailed."""
+def run(
+    command: Sequence[str], most: int, seconds: float = LONGEST, environment: Mapping[str, str] | None = None
+) -> bytes:
+    """What the command writes to standard output; it has the environment of this process or the one given.
+
+    Raises ProgramFailed.
+    """
     try:
         process = subprocess.Popen(
             command,
@@ -40,6 +45,7 @@ def run(command: Sequence[str], most: int, seconds: float = LONGEST) -> bytes:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            env=environment,
         )
     except OSError as error:
         raise ProgramFailed(f"{command[0]} does not start: {error.strerror or error}") from error
@@ -80,7 +86,7 @@ def _collect(
                 else:
                     said += data[: MOST_SAID - len(said)]
             if len(output) > most:
-                raise ProgramFailed(f"{name} writes more than {most // (1024 * 1024)} MB of manifests")
+                raise ProgramFailed(f"{name} writes more than {most // (1024 * 1024)} MB")
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired as error:

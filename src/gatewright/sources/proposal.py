@@ -3,13 +3,15 @@
 A manifest replaces the live object of the same kind, namespace and name, as `kubectl apply` would. Where that changes
 what policies see of a workload's pods, the pods it has now are on their way out: the workload then stands for the pods
 it will have. Where it changes only what policies do not see (an image, a replica count), the live pods stay, with the
-addresses they have.
+addresses they have. A manifest that names no namespace belongs in that of the context, as for kubectl.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+
+import msgspec
 
 from gatewright.objects.core import Container, ContainerPort
 from gatewright.objects.meta import Object
@@ -19,8 +21,9 @@ from gatewright.objects.workloads import CronJob, Workload
 Key = tuple[str, str, str]
 
 
-def over(live: Parsed, proposed: Parsed) -> Parsed:
-    """The live objects with the proposed ones over them."""
+def over(live: Parsed, proposed: Parsed, namespace: str = "default") -> Parsed:
+    """The live objects with the proposed ones over them; `namespace` is that of manifests that name none."""
+    proposed = Parsed.merge([replace(proposed, objects=tuple(_housed(item, namespace) for item in proposed.objects))])
     by_key = {item.key: item for item in live.objects}
     given = {item.key: item for item in proposed.objects}
     replaced = {key for key, item in given.items() if key in by_key and _seen(by_key[key]) != _seen(item)}
@@ -28,6 +31,12 @@ def over(live: Parsed, proposed: Parsed) -> Parsed:
     kept = tuple(item for item in live.objects if item.key not in given and item.key not in leaving)
     merged = Parsed.merge((replace(live, objects=()), replace(proposed, objects=())))
     return replace(merged, objects=kept + proposed.objects)
+
+
+def _housed(item: Object, namespace: str) -> Object:
+    if item.origin is None or not item.origin.homeless:
+        return item
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, namespace=namespace))
 
 
 def _seen(item: Object) -> object:

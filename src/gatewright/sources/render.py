@@ -15,6 +15,7 @@ from pathlib import Path
 from gatewright.errors import Problem
 from gatewright.objects.read import Parsed, parse
 from gatewright.sources.programs import ProgramFailed, run
+from gatewright.sources.progress import Progress, unheard
 
 CHART = "Chart.yaml"
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -34,18 +35,19 @@ def kustomization_of(directory: Path) -> Path | None:
     return next((directory / name for name in KUSTOMIZATIONS if (directory / name).is_file()), None)
 
 
-def read_chart(directory: Path) -> Parsed:
+def read_chart(directory: Path, progress: Progress = unheard) -> Parsed:
     """The objects of a chart as `helm template` renders it with its own values."""
     if shutil.which("helm") is None:
         pipe = f"helm template {directory} | gatewright list -f -"
         return _problem(directory, f"a Helm chart, and helm is not installed here; pipe it: {pipe}")
+    progress(f"helm template {directory}")
     rendered = _rendered(directory, ("helm", "template", str(directory.resolve())))
     if isinstance(rendered, Parsed):
         return rendered
     return parse_helm_output(rendered, f"{directory} (helm)", directory)
 
 
-def read_kustomization(directory: Path) -> Parsed:
+def read_kustomization(directory: Path, progress: Progress = unheard) -> Parsed:
     """The objects that a kustomization builds."""
     if not directory.is_dir():
         missing = "no such directory" if not directory.exists() else "not a directory"
@@ -56,6 +58,7 @@ def read_kustomization(directory: Path) -> Parsed:
     if command is None:
         pipe = f"kubectl kustomize {directory} | gatewright list -f -"
         return _problem(directory, f"neither kubectl nor kustomize is installed here; pipe it: {pipe}")
+    progress(f"{' '.join(command)} {directory}")
     rendered = _rendered(directory, (*command, str(directory.resolve())))
     if isinstance(rendered, Parsed):
         return rendered

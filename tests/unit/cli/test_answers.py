@@ -16,7 +16,6 @@ from tests.unit.cli.running import run
 
 ROOT = Path(__file__).parents[3]
 SCENE = "tests/unit/cli/scene.yaml"
-CORPUS = ROOT.parent / "shared" / "corpus"
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +48,44 @@ def test_answers(capsys: pytest.CaptureFixture[str], name: str) -> None:
     code, out, err = run(capsys, *ANSWERS[name], "-f", SCENE)
     assert err == ""
     assert_golden(f"cli/{name}.txt", f"exit code {code}\n{out}")
+
+
+def test_of_rules_that_came_short_the_nearest_are_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"containers": [{"image": "i"}]},
+        }
+        for name in ("web", "db")
+    ]
+    peers = [{"podSelector": {"matchLabels": {"app": f"peer-{number}"}}} for number in range(6)]
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "p"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "db"}},
+            "ingress": [{"from": peers, "ports": [{"port": port}]} for port in range(1, 6)],
+        },
+    }
+    document = {"apiVersion": "v1", "kind": "List", "items": [*pods, policy]}
+    (tmp_path / "m.json").write_text(json.dumps(document))
+    lines = [line.strip() for line in run(capsys, "explain", "web", "db", "3", "-f", tmp_path)[1].splitlines()]
+    heads = [line for line in lines if line.startswith(("nearest rule:", "next:", "and 2 more"))]
+    assert heads == [
+        "nearest rule: NetworkPolicy default/p spec.ingress[2]",
+        "next: NetworkPolicy default/p spec.ingress[0]",
+        "next: NetworkPolicy default/p spec.ingress[1]",
+        "and 2 more that match less (-o json shows all)",
+    ]
+    nearest = lines[lines.index(heads[0]) + 1 : lines.index(heads[1])]
+    assert [line.rpartition(" wants ")[2] for line in nearest[:4]] == [
+        f"app=peer-{number}, found app=web" for number in range(4)
+    ]
+    assert nearest[4:] == ["or 2 more peers that match less (-o json shows all)"]
+    assert lines[lines.index(heads[2]) - 1].startswith("and spec.ingress[0].ports[0] ")
 
 
 def test_json_is_json_with_a_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +158,7 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_a_bug_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatewright.cli.given.read", lambda *_: 1 / 0)
+    monkeypatch.setattr("gatewright.cli.manifests.Manifests.read", lambda *_: 1 / 0)
     code, _, err = run(capsys, "list", "-f", SCENE)
     assert (code, len(err.splitlines())) == (2, 1)
     assert err.startswith("gatewright: internal error: ZeroDivisionError: division by zero; this is a bug")
@@ -134,28 +171,6 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
-
-
-APPLICATIONS = {
-    "argo-cd": ("argo-cd/manifests/install.yaml",),
-    "argo-cd-ha": ("argo-cd/manifests/ha/install.yaml",),
-    "flux2": ("flux2/manifests/policies",),
-    "kube-prometheus": ("kube-prometheus/manifests",),
-    "online-boutique": ("online-boutique/release",),
-    "online-boutique-policies": ("online-boutique/kustomize/base", "online-boutique/kustomize/components"),
-    "sock-shop": ("sock-shop/deploy",),
-    "voting-app": ("voting-app",),
-}
-
-
-@pytest.mark.skipif(not CORPUS.exists(), reason="the published manifests are not beside this checkout")
-@pytest.mark.parametrize("name", APPLICATIONS)
-def test_real_applications_list_without_an_error(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    paths = [part for path in APPLICATIONS[name] for part in ("-f", str(CORPUS / path))]
-    code, out, err = run(capsys, "list", "-R", *paths)
-    assert code == 0
-    assert all(line.startswith("gatewright: warning: ") for line in err.splitlines())
-    assert bool(out) == (name != "flux2"), "policies alone select no pods"
 
 
 def test_the_entry_point_is_installed() -> None:

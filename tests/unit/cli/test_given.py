@@ -13,7 +13,6 @@ import pytest
 from tests.unit.cli.running import run
 from tests.unit.sources.apiserver import ApiServer, kubeconfig, serving
 
-CORPUS = Path(__file__).parents[4] / "shared" / "corpus" / "online-boutique"
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {{name: {0}, labels: {{app: {0}}}}}\nspec: {{containers: [{{image: i}}]}}\n"
 DENY = (
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: NAMESPACE}\n"
@@ -81,9 +80,11 @@ def live_pod(name: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"containers": [{"image": "i"}]}, "status": {"podIP": "10.0.0.1"}}
 
 
-def test_a_cluster_with_a_proposal_over_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [", namespace: shop", ""])
+def test_a_cluster_with_a_proposal_over_it(capsys: pytest.CaptureFixture[str], tmp_path: Path, written: str) -> None:
+    """What names no namespace is meant for that of the context."""
     proposal = tmp_path / "new.yaml"
-    proposal.write_text(DENY.replace("NAMESPACE", "shop"))
+    proposal.write_text(DENY.replace(", namespace: NAMESPACE", written))
     with serving(ApiServer({"/api/v1/pods": [live_pod("web"), live_pod("db")]})) as server:
         config = kubeconfig(tmp_path / "config", server.url)
         question = ("explain", "web", "db", "80", "--kubeconfig", config)
@@ -118,19 +119,3 @@ def test_live_without_lightkube(capsys: pytest.CaptureFixture[str], monkeypatch:
     code, _, err = run(capsys, "list", "--live")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "pip install 'gatewright[live]'" in err
-
-
-@pytest.mark.skipif(not CORPUS.exists(), reason="the published manifests are not beside this checkout")
-@pytest.mark.parametrize(("program", "option", "place"), [
-    ("helm", "-f", "helm-chart"),
-    ("kubectl", "-k", "kustomize"),
-    ("kubectl", "-k", "kustomize/base"),
-])  # fmt: skip
-def test_a_published_application_lists_from_what_builds_it(
-    capsys: pytest.CaptureFixture[str], program: str, option: str, place: str
-) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
-    code, out, err = run(capsys, "list", option, CORPUS / place)
-    assert (code, err) == (0, "")
-    assert "default/frontend[Deployment] => default/cartservice[Deployment] : " in out

@@ -97,6 +97,12 @@ def test_live_pods(capsys: pytest.CaptureFixture[str], by: str) -> None:
     assert_golden(f"cli/list-live-{by}.txt", out)
 
 
+def test_live_pods_of_an_owner_are_explained_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *ANSWERS["explain-live"])
+    assert (code, err) == (1, "")
+    assert_golden("cli/explain-live.txt", out)
+
+
 def test_live_pods_in_json_and_a_drawing(capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(run(capsys, "list", "-f", LIVE, "-o", "json")[1])
     check(document)
@@ -115,6 +121,7 @@ ANSWERS = {
     "explain-denied": ("explain", "web", "db", "3306", "-f", SCENE),
     "explain-allowed": ("explain", "api", "db", "3306", "-f", SCENE),
     "explain-depends": ("explain", "web", "metrics", "9090", "-f", SCENE),
+    "explain-live": ("explain", "deploy/shop", "sts/ledger", "5432", "-n", "live", "-f", LIVE),
     "explain-icmp": ("explain", "api", "db", "icmp", "-f", SCENE),
 }
 
@@ -167,7 +174,7 @@ def test_a_replica_told_apart_in_one_state_is_told_apart_in_both(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("diff", SCENE), "one state; write `gatewright diff OLD NEW`, or"),
+        (("diff", SCENE), "one state; write `gatewright diff OLD NEW` (kustomizations"),
         (("diff", SCENE, AFTER, LIVE), "more than two states; write"),
         (("diff", "-", "-"), "standard input can be one of the two states, not both"),
         (("diff", "HEAD", "HEAD", "--", "x"), "one revision or range before -- and paths behind it"),

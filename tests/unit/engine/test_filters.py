@@ -56,6 +56,12 @@ def test_focus_is_both_directions() -> None:
     assert all("db-1" in row for row in rows)
 
 
+def test_the_groups_are_those_that_are_asked_about() -> None:
+    web, db = find(CLUSTER, "web-0", "x"), find(CLUSTER, "app=db", "x")
+    asked = (Filter(focus=(db,)), Filter(sources=(db,), destinations=(web,)), Filter(focus=(db,), namespace="y"))
+    assert [[group.name for group in one.apply(VIEW).groups] for one in asked] == [["db-1"], ["db-1", "web-0"], []]
+
+
 def test_a_namespace_and_labels_hold_of_one_end() -> None:
     assert all("y/probe-2" in row for row in kept(Filter(namespace="y")))
     assert kept(Filter(namespace="y", labels=label_filter("app=web"))) == []

@@ -160,6 +160,12 @@ def test_lists_are_their_items() -> None:
     assert said(mixed) == ["f.yaml:5: x: not a Kubernetes object: apiVersion not set"]
 
 
+def test_what_a_list_says_for_its_items_has_their_line() -> None:
+    text = "apiVersion: extensions/v1beta1\nkind: NetworkPolicyList\nitems:\n- metadata:\n    name: a\n"
+    refused = "the API version in the data (extensions/v1beta1) does not match the expected API version"
+    assert said(text) == [f"f.yaml:4: NetworkPolicy a: {refused} (networking.k8s.io/v1)"]
+
+
 def test_other_kinds_are_passed_over_and_counted() -> None:
     parsed = parse("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n", "f.yaml")
     assert (parsed.objects, parsed.problems, parsed.documents) == ((), (), 1)

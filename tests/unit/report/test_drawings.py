@@ -66,6 +66,76 @@ def test_the_same_both_ways_is_one_arrow_with_two_heads() -> None:
     )
 
 
+SHOP = tuple(Group("shop", f"pod-{number}", "Pod") for number in range(6))
+TO_THREE: list[tuple[Source, End, Access]] = [(one, end, HTTP) for one in SHOP for end in SHOP[:3] if one != end]
+TO_OUTSIDE: list[tuple[Source, End, Access]] = [(one, ANYWHERE, EVERYTHING) for one in SHOP]
+
+
+def test_what_is_open_to_everyone_is_said_once() -> None:
+    pairs = [pair for pair in TO_THREE if pair[:2] != (SHOP[0], SHOP[1])]
+    particular = [(SHOP[0], SHOP[1], EVERYTHING), (SHOP[4], SHOP[5], HTTP)]
+    graph = of_view(view(*pairs, *particular, *TO_OUTSIDE, (ANYWHERE, SHOP[0], HTTP), groups=SHOP))
+    assert [(box.lines[0], box.notes) for box in graph.boxes[1:4]] == [
+        ("every IPv4 address", ("from every workload here: All Connections",)),
+        ("pod-0[Pod]", ("from every other workload here: TCP 80",)),
+        ("pod-1[Pod]", ("from every other workload here: TCP 80",)),
+    ]
+    assert [(graph.boxes[one.source].lines[0], *one.label) for one in graph.arrows] == [
+        ("every IPv4 address", "TCP 80"),
+        ("pod-0[Pod]", "All Connections"),
+        ("pod-4[Pod]", "TCP 80"),
+    ]
+
+
+@pytest.mark.parametrize("access", [None, Access(NO_TRAFFIC, HTTP.possible)])
+def test_what_one_may_not_surely_is_not_open_to_everyone(access: Access | None) -> None:
+    chain = [(SHOP[3], SHOP[4], HTTP), (SHOP[4], SHOP[5], HTTP)]
+    rows = [row for row in (*TO_THREE, *TO_OUTSIDE, *chain) if row[:2] != (SHOP[3], SHOP[0])]
+    graph = of_view(view(*rows, *([(SHOP[3], SHOP[0], access)] if access else []), groups=SHOP))
+    assert {name: box.everyone for box in graph.boxes for name in box.lines if box.everyone} == {
+        "pod-1[Pod]": "TCP 80",
+        "pod-2[Pod]": "TCP 80",
+        "every IPv4 address": "All Connections",
+    }
+
+
+ends = st.sampled_from((*SHOP, ANYWHERE))
+overridden = st.dictionaries(st.tuples(st.sampled_from(SHOP), ends), st.sampled_from((HTTP, EVERYTHING, None)))
+
+
+@settings(max_examples=200)
+@given(st.sets(ends), overridden)
+def test_a_drawing_can_be_read_back(opened: set[End], overridden: dict[tuple[Group, End], Access | None]) -> None:
+    pairs = {(one, end): HTTP for end in opened for one in SHOP if one != end} | overridden
+    rows = [(*pair, access) for pair, access in pairs.items() if access]
+    wanted = {(_name(one), _name(end)): str(access.ports) for one, end, access in rows if one != end}
+    assert read_back(of_view(view(*rows, groups=SHOP))) == wanted
+
+
+def _name(end: End) -> str:
+    return str(end).partition("/")[2] if isinstance(end, Group) else "outside"
+
+
+def read_back(graph: Graph) -> dict[tuple[str, str], str]:
+    """What a reader takes from a drawing: who may open what to whom, replicas among themselves left out."""
+    names = [box.lines if box.namespace else ("outside",) for box in graph.boxes]
+    workloads = [name for box in graph.boxes if box.namespace for name in box.lines]
+    found: dict[tuple[str, str], str] = {}
+    for box, members in zip(graph.boxes, names, strict=True):
+        found |= dict.fromkeys(itertools.product(workloads, members), box.everyone)
+        found |= dict.fromkeys(itertools.permutations(members, 2), box.own[0] if box.own else "")
+    for arrow in graph.arrows:
+        there, back = (arrow.source, arrow.destination), (arrow.destination, arrow.source)
+        for source, destination in (there, back) if arrow.both else (there,):
+            found |= dict.fromkeys(itertools.product(names[source], names[destination]), arrow.label[0])
+    return {(source, end): text for (source, end), text in found.items() if text and source != end}
+
+
+def test_both_ends_of_a_row_are_drawn_though_a_filter_chose_one() -> None:
+    graph = of_view(view((A, B, HTTP), groups=(A,)))
+    assert [box.lines for box in graph.boxes] == [("a[Pod]",), ("b[Pod]",)]
+
+
 def test_what_is_not_sure_is_dashed() -> None:
     perhaps = Access(NO_TRAFFIC, HTTP.possible)
     (arrow,) = of_view(view((A, B, perhaps))).arrows
@@ -162,3 +232,8 @@ def test_nothing_is_drawn_over_anything_else(boxes: list[Size], ends: list[tuple
 def test_arrows_run_to_the_right_where_they_can() -> None:
     layout = lay_out([(50.0, 20.0)] * 3, [(2, 1, (10.0, 10.0)), (1, 0, (10.0, 10.0)), (2, 0, (10.0, 10.0))])
     assert layout.boxes[2][0] < layout.boxes[1][0] < layout.boxes[0][0]
+
+
+def test_a_box_without_arrows_can_stand_in_the_last_layer() -> None:
+    layout = lay_out([(50.0, 20.0)] * 3, [(1, 2, (10.0, 10.0))], last=[0])
+    assert layout.boxes[1][0] < layout.boxes[2][0] == layout.boxes[0][0]

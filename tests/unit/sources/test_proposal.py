@@ -58,6 +58,21 @@ def test_what_is_new_is_added_and_nothing_is_warned_of() -> None:
     assert (parsed.problems, parsed.warnings) == ((), ())
 
 
+def test_what_names_no_namespace_is_in_that_of_the_context() -> None:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME}\nspec: {containers: [{name: c, image: i}]}\n"
+    named = text.replace("NAME", "named, namespace: default")
+    given = parse(
+        f"{text.replace('NAME', 'new')}---\n{named}---\n{text.replace('Pod', 'Namespace').replace('NAME', 'space')}",
+        "f.yaml",
+    )
+    parsed = over(LIVE, given, "shop")
+    assert [(item.namespace, item.name) for item in parsed.objects[len(LIVE.objects) :]] == [
+        ("shop", "new"), ("default", "named"), ("", "space")
+    ]  # fmt: skip
+    twice = parse(f"{named}---\n{text.replace('NAME', 'named')}".replace("c, image", "d, image", 1), "f.yaml")
+    assert len(over(Parsed(), twice).warnings) == 1
+
+
 def test_the_problems_of_both_are_kept() -> None:
     bad = parse("[", "bad.yaml")
     assert over(bad, bad).problems == bad.problems * 2

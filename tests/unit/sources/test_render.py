@@ -113,7 +113,7 @@ def test_a_program_that_fails(tmp_path: Path, programs: Path, script: str, said:
 @pytest.mark.parametrize(("script", "said"), [
     ("sleep 30 & sleep 30", "slow did not end within 0.3 seconds"),
     ("exec >&- 2>&-; sleep 30", "slow did not end within 0.3 seconds"),
-    ("yes", "slow writes more than 1 MB of manifests"),
+    ("yes", "slow writes more than 1 MB"),
 ])  # fmt: skip
 def test_a_program_without_end_is_ended(programs: Path, script: str, said: str) -> None:
     program(programs, "slow", script)
