@@ -7,7 +7,6 @@ number is spoken of only where all that it can concern declare others; a name ne
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from gatewright.engine.model import Direction
 from gatewright.engine.podset import PodSet
@@ -17,7 +16,6 @@ from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import Survey
 from gatewright.findings.written import Written
 from gatewright.objects.core import Service
-from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicyPort
 
 _POD = """\
@@ -132,7 +130,7 @@ def nobody_listens(survey: Survey) -> Iterator[Hit]:
     so the port may be open all the same; more often it is the number of something else.
     """
     for one, number, covered, declared in _missed(survey):
-        if next(_translating(survey, one, number), None) is None:
+        if _translating(survey, one, number) is None:
             message = f"no pod it concerns declares {covered}; they declare {declared}"
             yield Hit(one.place("ports", number, "port"), message)
 
@@ -151,8 +149,9 @@ def service_port(survey: Survey) -> Iterator[Hit]:
     Service's port. Here a Service translates the number to another, and no pod declares to listen on the number itself.
     """
     for one, number, covered, _ in _missed(survey):
-        for service, target in islice(_translating(survey, one, number), 1):
-            message = f"{covered} is the port of {service}, which leads to port {target} of the pods"
+        found = _translating(survey, one, number)
+        if found is not None:
+            message = f"{covered} is the port of {found[0]}, which leads to port {found[1]} of the pods"
             yield Hit(one.place("ports", number, "port"), message)
 
 
@@ -173,10 +172,10 @@ def _leads_beyond_pods(one: Written) -> bool:
     return not one.peers or any(peer.ip_block is not None for peer in one.peers)
 
 
-def _translating(survey: Survey, one: Written, number: int) -> Iterator[tuple[Service, int | str]]:
-    """The Services before the rule's pods that translate the entry's port to another."""
+def _translating(survey: Survey, one: Written, number: int) -> tuple[Service, int | str] | None:
+    """A Service before the rule's pods that translates the entry's port to another, and to which."""
     port = one.ports[number]
-    pods = _destinations(survey, one)
-    for service, target in survey.translated.get((port.protocol or "TCP", port.port or 0), ()):
-        if survey.selection.in_namespace(service.namespace, LabelSelector(match_labels=service.spec.selector)) & pods:
-            yield service, target
+    translated = survey.translated.get((port.protocol or "TCP", port.port or 0))
+    if translated is None:
+        return None
+    return next((translated[index] for index in _destinations(survey, one) if index in translated), None)
