@@ -76,9 +76,8 @@ def peer_matches_nothing(survey: Survey) -> Iterator[Hit]:
             continue
         pods = peer.pod_selector or EVERYTHING
         near = meant(pods, partial(_values, survey, one, peer)) + _in_others(survey, one, peer)
-        yield Hit(
-            one.peer_place(number), f"matches no pod: none in {_where(one, peer)} has {selector(pods)}{near}", severity
-        )
+        message = f"matches no pod: none in {_where(one, peer)} has {selector(pods)}{near}"
+        yield Hit(one.peer_place(number), message, severity)
 
 
 def _where(one: Written, peer: NetworkPolicyPeer) -> str:
@@ -161,12 +160,15 @@ def _only(peer: NetworkPolicyPeer, kind: str) -> bool:
 
 
 def _is_trap(survey: Survey, one: Written, spaces: NetworkPolicyPeer, pods: NetworkPolicyPeer) -> bool:
-    if pods.pod_selector is None or spaces.namespace_selector is None or one.policy.namespace not in survey.populated:
+    if pods.pod_selector is None or spaces.namespace_selector is None:
         return False
     here = survey.peer_pods(one.policy, pods)
     there = survey.peer_pods(one.policy, spaces)
     joined = survey.selection.in_namespaces(spaces.namespace_selector, pods.pod_selector)
-    return bool(joined) and not here - there and (not here or joined != there)
+    if here:
+        return bool(joined) and joined != there and not here - there
+    surely_nobody = absence_of_peer(survey, one.policy, pods) is Severity.WARNING and not _hosts(survey, one, pods)
+    return bool(joined) and surely_nobody
 
 
 def _two_items(survey: Survey, one: Written, number: int) -> Hit:

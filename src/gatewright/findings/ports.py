@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gatewright.engine.model import Direction
-from gatewright.engine.podset import PodSet
+from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol
+from gatewright.findings.absence import knows_peer
 from gatewright.findings.model import Severity
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import Survey
@@ -47,18 +48,20 @@ _EGRESS = _POD + _POLICY.replace("TYPE", "Egress") + "  egress:\n  - to: [PEER]\
 
 
 def _destinations(survey: Survey, one: Written) -> PodSet:
-    """The pods on which the rule's ports are: those selected, or those it names as peers."""
+    """The pods on which the rule's ports are: those selected, or those it leads to; none where these are not known."""
     if one.direction is Direction.INGRESS:
         return survey.subject(one.policy)
+    if not all(knows_peer(survey, one.policy, peer) for peer in one.peers):
+        return NO_PODS
     if not one.peers:
-        return survey.selection.selectable
+        return survey.selection.selectable if survey.complete else NO_PODS
     return PodSet.union(survey.peer_pods(one.policy, peer) for peer in one.peers)
 
 
 def _entries(survey: Survey) -> Iterator[tuple[Written, int, NetworkPolicyPort, PodSet]]:
     """Every port entry of every rule in force, with the pods on which it would be."""
     for one in survey.rules:
-        pods = _destinations(survey, one) if one.ports else PodSet()
+        pods = _destinations(survey, one) if one.ports else NO_PODS
         for number, port in enumerate(one.ports):
             yield one, number, port, pods
 
@@ -75,7 +78,7 @@ def unknown_port_name(survey: Survey) -> Iterator[Hit]:
 
     A name stands for the number under which the destination pod declares it: for an ingress rule the pods that the
     policy selects, for an egress rule those it names as peers. Where none declares it, for that protocol, the entry
-    allows nothing.
+    allows nothing. An egress rule into namespaces that are not among the input is not judged.
     """
     for one, number, port, pods in _entries(survey):
         if not isinstance(port.port, str) or not pods:
@@ -107,9 +110,8 @@ def port_name_of_addresses(survey: Survey) -> Iterator[Hit]:
     """
     for one, number, port, _ in _entries(survey):
         if one.direction is Direction.EGRESS and isinstance(port.port, str) and _addresses_alone(one):
-            yield Hit(
-                one.place("ports", number, "port"), f"addresses have no port named {port.port}: it allows nothing"
-            )
+            message = f"addresses have no port named {port.port}: it allows nothing"
+            yield Hit(one.place("ports", number, "port"), message)
 
 
 def _addresses_alone(one: Written) -> bool:
