@@ -211,6 +211,11 @@ def test_fix_writes_them_and_keeps_everything_else(capsys: pytest.CaptureFixture
     assert run(capsys, "-f", scene, "--diff")[:2] == (0, "")
 
 
+def test_fixes_keep_to_the_namespace(capsys: pytest.CaptureFixture[str], scene: Path) -> None:
+    assert run(capsys, "-f", scene, "--diff", "-n", "other")[:2] == (0, "")
+    assert run(capsys, "-f", scene, "--diff", "-n", "shop")[0] == 1
+
+
 def test_unsafe_fixes_are_asked_for(capsys: pytest.CaptureFixture[str], scene: Path) -> None:
     assert "GW701" in run(capsys, "-f", scene, "--fix")[1]
     assert "GW701" not in run(capsys, "-f", scene, "--unsafe-fixes")[1]
