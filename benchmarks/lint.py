@@ -1,7 +1,7 @@
 """Lint at size: every rule over 10,000 policies on 100,000 pods, after loading.
 
-Goal: 3 s. *Compile* is the engine's share, which every verb pays; *rules* is the rest. Each figure is the best of three,
-in seconds, each shape in a process of its own. `--by-rule` lists the slowest rules.
+Goal: 3 s. *Compile* is the engine's share, which every verb pays; *rules* is the rest. Each figure is the best of
+three, in seconds, each shape in a process of its own. `--by-rule` lists the slowest rules.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Write the pages that come from the code, or say that they are stale.
 
-The command line's reference is the click commands themselves, and the pages of the lint rules are the rules, printed as
-Markdown: what `--help` and `--explain` say and what the pages say cannot differ. `make docs` writes, `make lint` checks.
+The command line's reference is the click commands themselves, and the pages of the lint rules are the rules, printed
+as Markdown: what `--help` and `--explain` say and what the pages say cannot differ. `make docs` writes, `make lint`
+checks.
 """
 
 from __future__ import annotations

@@ -97,11 +97,17 @@ def is_denial(finding: Finding) -> bool:
 
 
 def hold_superfluous(cluster: Cluster, report: Report, *idents: str) -> None:
-    """What each rule points at can be taken out, all of it together, and no answer changes."""
+    """What each rule points at can be taken out, all of it together, and no answer changes.
+
+    An answer that depended on an unknown address may become sure: the engine asks each rule for itself, and does not
+    see that a block which two rules name has the address for both or for none.
+    """
     for ident in idents:
         findings = [one for one in report.findings if one.id == ident and not is_denial(one)]
         if findings:
-            assert answers(without(cluster, findings), cluster) == answers(cluster, cluster), ident
+            pairs = zip(answers(cluster, cluster), answers(without(cluster, findings), cluster), strict=True)
+            changed = [(question, old, new) for (question, old), (_, new) in pairs if old not in (new, "depends")]
+            assert changed == [], ident
 
 
 @given(NETWORK_POLICIES)

@@ -14,7 +14,7 @@ from gatewright.cli.given import Sources, any_sources
 from gatewright.cli.manifests import Place
 from gatewright.cli.progress import progress
 from gatewright.errors import InvalidInput
-from gatewright.findings.lint import Report, Settings, lint
+from gatewright.findings.lint import Settings, lint
 from gatewright.findings.mending import Outcome, mended
 from gatewright.findings.model import Finding, Severity
 from gatewright.findings.networks import NETWORKS
@@ -99,7 +99,8 @@ def command(
         raise InvalidInput(parsed.problems)
     unread = _tell(parsed)
     whole = complete or (given.where is not None and not unread)
-    settings = Settings(chosen, pod_cidrs, whole, NETWORKS[network] if network else None)
+    within = "" if all_namespaces else namespace or ""
+    settings = Settings(chosen, pod_cidrs, whole, NETWORKS[network] if network else None, within)
     code = 2 if unread and not given.keep_going and _stopped(parsed) else 0
     if diff:
         sys.exit(code or _show(_mended(parsed, settings, unsafe_fixes)))
@@ -111,9 +112,8 @@ def command(
     else:
         with progress("asking the rules"):
             outcome = Outcome(report=lint(parsed, settings))
-    answer = outcome.report.within("" if all_namespaces else namespace or "")
-    _print(answer, outcome, output)
-    failed = fail_on != "never" and answer.reaches(Severity(fail_on))
+    _print(outcome, output)
+    failed = fail_on != "never" and outcome.report.reaches(Severity(fail_on))
     sys.exit(code or int(failed))
 
 
@@ -157,11 +157,10 @@ def _refuse(findings: tuple[Finding, ...]) -> None:
         click.echo(f"gatewright: {finding.place.where}: {finding.id} {what}", err=True)
 
 
-def _print(answer: Report, outcome: Outcome, output: str) -> None:
-    found = answer.findings
-    described = DESCRIPTIONS.values()
-    click.echo(report.render(found, output, answer.suppressed, described), nl=False)
+def _print(outcome: Outcome, output: str) -> None:
+    found, suppressed = outcome.report.findings, outcome.report.suppressed
+    click.echo(report.render(found, output, suppressed, DESCRIPTIONS.values()), nl=False)
     done = f"{len(outcome.done)} mended; " if outcome.done else ""
     mendable = sum(1 for one in found if one.fix is not None and one.fix.safe)
     hint = f" ([*] {mendable} can be mended with --fix)" if mendable else ""
-    click.echo(f"{done}{report.summary(found, len(answer.suppressed))}{hint}", err=True)
+    click.echo(f"{done}{report.summary(found, len(suppressed))}{hint}", err=True)

@@ -29,6 +29,16 @@ def absence(survey: Survey, namespace: str, selector: LabelSelector) -> Severity
     return Severity.INFO if promised else Severity.WARNING
 
 
+def knows_peer(survey: Survey, policy: NetworkPolicy, peer: NetworkPolicyPeer) -> bool:
+    """Whether the pods that a peer may mean are among the objects, as far as an input shows; an ipBlock means none."""
+    if survey.complete or peer.ip_block is not None:
+        return True
+    if peer.namespace_selector is None:
+        return policy.namespace in survey.populated
+    names = named_namespaces(peer.namespace_selector)
+    return bool(names) and survey.populated.issuperset(names)
+
+
 def absence_of_peer(survey: Survey, policy: NetworkPolicy, peer: NetworkPolicyPeer) -> Severity | None:
     """The same of a peer. What lies in other namespaces is often not in the input, and then not spoken of."""
     pods = peer.pod_selector or EVERYTHING

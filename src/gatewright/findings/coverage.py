@@ -7,10 +7,13 @@ named may be taken out together.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from functools import reduce
+from operator import or_
 
 from gatewright.engine.addresses import AddressSet
 from gatewright.engine.model import Direction, Peers, Rule, RuleOrigin, Tier
+from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet
 from gatewright.findings.survey import Class, PolicyKey, Survey, key_of
 from gatewright.findings.written import Written
@@ -18,38 +21,62 @@ from gatewright.findings.written import Written
 RuleKey = tuple[str, str, str, Direction, int]
 """(kind, namespace, name, direction, number of the rule)."""
 Traffic = list[tuple[Peers, PortSet]]
-Home = tuple[Class, list[Rule]]
-"""A class that has a rule, and what the rule compiled to there."""
+
+
+class Home:
+    """A class of pods, its NetworkPolicy rules by ports and by origin, and the pods that a single rule names."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.by_ports: dict[PortSet, list[Rule]] = defaultdict(list)
+        self.by_origin: dict[RuleOrigin, list[Rule]] = defaultdict(list)
+        for rule in rules:
+            self.by_ports[rule.ports].append(rule)
+            self.by_origin[rule.origin].append(rule)
+        seen, several, everyone = NO_PODS, NO_PODS, False
+        for parts in self.by_origin.values():
+            pods = PodSet.union(part.peers.pods for part in parts)
+            several |= seen & pods
+            seen |= pods
+            everyone = everyone or any(part.peers.everyone for part in parts)
+        self.single = NO_PODS if everyone else seen - several
+
+    def needs(self, origin: RuleOrigin) -> bool:
+        """Whether a rule is surely needed, as the only one that names some pod."""
+        return any(part.peers.pods & self.single for part in self.by_origin[origin])
+
+    def beside(self, origin: RuleOrigin, ports: PortSet) -> Iterator[Rule]:
+        """The other rules that share some ports."""
+        for own, rules in self.by_ports.items():
+            if own & ports:
+                yield from (rule for rule in rules if rule.origin != origin)
 
 
 def covered_by_others(survey: Survey, without: Container[PolicyKey]) -> dict[RuleKey, list[RuleKey]]:
     """The NetworkPolicy rules that change nothing, and the rules that allow as much. `without` are left out of it."""
     found: dict[RuleKey, list[RuleKey]] = {}
     for direction in Direction:
-        gone: dict[RuleOrigin, None] = {}
+        gone: set[RuleOrigin] = set()
         homes = _homes(survey.classes[direction], without)
         for origin in sorted(homes, key=lambda one: (key_of(one), one.path), reverse=True):
-            others = _covering(homes[origin], origin, gone, without)
+            others = _covering(homes[origin], origin, gone)
             if others is not None:
-                gone[origin] = None
+                gone.add(origin)
                 found[rule_key(origin, direction)] = [rule_key(other, direction) for other in others]
     return found
 
 
 def _homes(classes: Iterable[Class], without: Container[PolicyKey]) -> dict[RuleOrigin, list[Home]]:
-    """The classes that have each rule, without rules that stand alone in one of them: there nothing covers them."""
+    """The classes that have each rule; a rule that one of them surely needs is left out."""
     homes: dict[RuleOrigin, list[Home]] = defaultdict(list)
-    alone: set[RuleOrigin] = set()
+    needed: set[RuleOrigin] = set()
     for one in classes:
-        by_rule: dict[RuleOrigin, list[Rule]] = {}
-        for compiled in one.tier(Tier.NETWORK_POLICY):
-            by_rule.setdefault(compiled.origin, []).append(compiled)
-        if len(by_rule) == 1:
-            alone.update(by_rule)
-            continue
-        for origin, parts in by_rule.items():
-            homes[origin].append((one, parts))
-    return {one: each for one, each in homes.items() if one not in alone and key_of(one) not in without}
+        home = Home(rule for rule in one.tier(Tier.NETWORK_POLICY) if key_of(rule.origin) not in without)
+        for origin in home.by_origin:
+            if len(home.by_origin) == 1 or home.needs(origin):
+                needed.add(origin)
+            else:
+                homes[origin].append(home)
+    return {origin: each for origin, each in homes.items() if origin not in needed}
 
 
 def rule_key(origin: RuleOrigin, direction: Direction) -> RuleKey:
@@ -57,22 +84,20 @@ def rule_key(origin: RuleOrigin, direction: Direction) -> RuleKey:
     return (*key_of(origin), direction, int(origin.path[2]))
 
 
-def _covering(
-    homes: list[Home], own: RuleOrigin, gone: Container[RuleOrigin], without: Container[PolicyKey]
-) -> list[RuleOrigin] | None:
+def _covering(homes: list[Home], own: RuleOrigin, gone: Container[RuleOrigin]) -> list[RuleOrigin] | None:
     """The rules that cover one in every class that has it; None where they do not, or where it matches nothing.
 
     Where single rules cover it everywhere, these; else all that take a part.
     """
-    if not any(part.peers for _, parts in homes for part in parts):
-        return None
     used: dict[RuleOrigin, None] = {}
     alone: list[set[RuleOrigin]] = []
-    for home, parts in homes:
-        traffic = [(part.peers, part.ports) for part in parts if part.peers]
-        others = [one for one in home.tier(Tier.NETWORK_POLICY) if one.origin != own and one.origin not in gone]
+    for home in homes:
+        traffic = [(part.peers, part.ports) for part in home.by_origin[own] if part.peers]
+        if not traffic:
+            continue
         left, covering = traffic, set()
-        for other in (one for one in others if key_of(one.origin) not in without):
+        ports = reduce(or_, (part for _, part in traffic))
+        for other in (one for one in home.beside(own, ports) if one.origin not in gone):
             rest = _after(left, other)
             if rest != left:
                 used[other.origin] = None
@@ -82,6 +107,8 @@ def _covering(
         if left:
             return None
         alone.append(covering)
+    if not alone:
+        return None
     return sorted(set.intersection(*alone), key=lambda one: (key_of(one), one.path)) or list(used)
 
 
@@ -116,25 +143,18 @@ def undoing(survey: Survey, one: Written, number: int, cut: AddressSet) -> RuleO
     key = (*one.policy.key, one.direction, one.number)
     blocks = (peer.ip_block for position, peer in enumerate(one.peers) if position != number)
     beside = AddressSet.union(survey.selection.block(block.cidr, block.except_) for block in blocks if block)
-    homes = survey.classes_of.get((one.policy.key, one.direction), [])
-    if homes and not cut - beside:
-        return _own(one, homes)
-    others = [
-        {other.origin: None for other in home.tier(Tier.NETWORK_POLICY) if _admits(other, cut, one, key)}
-        for home in homes
-    ]
-    shared = [origin for origin in others[0] if all(origin in found for found in others)] if others else []
-    return shared[0] if shared else None
+    shared: set[RuleOrigin] | None = None
+    for home in survey.classes_of.get((one.policy.key, one.direction), ()):
+        rules = home.tier(Tier.NETWORK_POLICY)
+        own = [rule for rule in rules if rule_key(rule.origin, one.direction) == key and rule.peers.addresses]
+        if own and not cut - beside:
+            return own[0].origin
+        if own:
+            ports = reduce(or_, (rule.ports for rule in own))
+            found = {rule.origin for rule in rules if rule not in own and _admits(rule, cut, ports)}
+            shared = found if shared is None else shared & found
+    return min(shared, key=lambda origin: (key_of(origin), origin.path)) if shared else None
 
 
-def _own(one: Written, homes: list[Class]) -> RuleOrigin | None:
-    key = (*one.policy.key, one.direction, one.number)
-    rules = homes[0].tier(Tier.NETWORK_POLICY)
-    return next((rule.origin for rule in rules if rule_key(rule.origin, one.direction) == key), None)
-
-
-def _admits(other: Rule, cut: AddressSet, one: Written, key: RuleKey) -> bool:
-    if rule_key(other.origin, one.direction) == key:
-        return False
-    everyone = other.peers.everyone or not cut - other.peers.addresses
-    return everyone and not one.covered[0] - other.ports
+def _admits(rule: Rule, cut: AddressSet, ports: PortSet) -> bool:
+    return (rule.peers.everyone or not cut - rule.peers.addresses) and not ports - rule.ports

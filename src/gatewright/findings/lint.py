@@ -20,12 +20,16 @@ REMOVED_VERSION = "GW901"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run is asked: the rules, and what is known of the cluster beside the input (see `Survey`)."""
+    """What a run is asked: the rules, and what is known of the cluster beside the input (see `Survey`).
+
+    With a `namespace` only what concerns that is reported; the rules still see everything.
+    """
 
     chosen: frozenset[str] = field(default_factory=choose)
     pod_cidrs: tuple[str, ...] = ()
     complete: bool = False
     network: Network | None = None
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +38,6 @@ class Report:
 
     findings: tuple[Finding, ...] = ()
     suppressed: tuple[Suppressed, ...] = ()
-
-    def within(self, namespace: str) -> Report:
-        """What concerns one namespace: its objects, itself, and files alone; everything for an empty name."""
-        if not namespace:
-            return self
-
-        def concerns(finding: Finding) -> bool:
-            place = finding.place
-            own = place.kind == "Namespace" and place.name == namespace
-            return own or place.namespace == namespace or not place.kind
-
-        kept = tuple(finding for finding in self.findings if concerns(finding))
-        return Report(kept, tuple(one for one in self.suppressed if concerns(one.finding)))
 
     def reaches(self, severity: Severity) -> bool:
         """Whether a finding has at least this severity."""
@@ -62,8 +53,18 @@ def lint(parsed: Parsed, settings: Settings | None = None) -> Report:
     found += _of_reading(parsed, found)
     given = list(suppression.suppressions(parsed.objects))
     standing, suppressed = suppression.apply(found, given, RULES.keys(), settings.chosen)
-    kept = sorted((one for one in standing if one.id in settings.chosen), key=lambda one: one.order)
-    return Report(tuple(kept), tuple(sorted(suppressed, key=lambda one: one.finding.order)))
+    kept = [one for one in standing if one.id in settings.chosen and _concerns(one, settings.namespace)]
+    known = [one for one in suppressed if _concerns(one.finding, settings.namespace)]
+    return Report(
+        tuple(sorted(kept, key=lambda one: one.order)), tuple(sorted(known, key=lambda one: one.finding.order))
+    )
+
+
+def _concerns(finding: Finding, namespace: str) -> bool:
+    """Whether a finding is about a namespace: about its objects, itself, or a file alone."""
+    place = finding.place
+    own = place.kind == "Namespace" and place.name == namespace
+    return not namespace or own or place.namespace == namespace or not place.kind
 
 
 def _of_reading(parsed: Parsed, found: Collection[Finding]) -> list[Finding]:

@@ -132,7 +132,7 @@ Change = Replace | Remove | Append | Insert
 class Fix:
     """A mending: what it does, as an imperative, and the change of the object's text that does it.
 
-    `safe` says that it changes nothing of what the policies allow, now or with other pods.
+    `safe` says that the policies say the same afterwards: it allows and denies nothing that was not written before.
     """
 
     what: str

@@ -42,7 +42,7 @@ NETWORKS: dict[str, Network] = {
             admin_tiers=False,
             note="SCTP is off unless sctp.enabled is set",
         ),
-        Network("flannel", False, *_NONE, note="run Calico beside it (Canal), or another network"),
+        Network("flannel", False, *_NONE, note="Canal adds Calico to it"),
         Network("gatewright", sctp=True, end_port=True, admin_tiers=True, cluster_tiers=True),
         Network("kindnet", sctp=True, end_port=True, note="enforces since kind 0.24"),
         Network("kube-router", end_port=True, admin_tiers=False, cluster_tiers=False),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
-from gatewright.engine.model import Endpoint
 from gatewright.engine.selectors import requirements
 from gatewright.engine.snapshot import NAMESPACE_NAME_LABEL
 from gatewright.findings.absence import absence_of_peer, named_namespaces
@@ -75,10 +75,9 @@ def peer_matches_nothing(survey: Survey) -> Iterator[Hit]:
         if severity is None:
             continue
         pods = peer.pod_selector or EVERYTHING
-        near = meant(pods, _looked_at(survey, one, peer)) + _in_others(survey, one, peer)
-        yield Hit(
-            one.peer_place(number), f"matches no pod: none in {_where(one, peer)} has {selector(pods)}{near}", severity
-        )
+        near = meant(pods, partial(_values, survey, one, peer)) + _in_others(survey, one, peer)
+        message = f"matches no pod: none in {_where(one, peer)} has {selector(pods)}{near}"
+        yield Hit(one.peer_place(number), message, severity)
 
 
 def _where(one: Written, peer: NetworkPolicyPeer) -> str:
@@ -87,11 +86,11 @@ def _where(one: Written, peer: NetworkPolicyPeer) -> str:
     return f"namespaces with {selector(peer.namespace_selector)}"
 
 
-def _looked_at(survey: Survey, one: Written, peer: NetworkPolicyPeer) -> list[Endpoint]:
-    """The pods among which the peer looks."""
-    own = peer.namespace_selector is None
-    names = [one.policy.namespace] if own else survey.matching_namespaces(peer.namespace_selector or EVERYTHING)
-    return [survey.at(index) for name in names for index in survey.selection.in_namespace(name)]
+def _values(survey: Survey, one: Written, peer: NetworkPolicyPeer, key: str) -> list[str]:
+    """The values that a label has on the pods among which the peer looks."""
+    spaces = peer.namespace_selector
+    names = [one.policy.namespace] if spaces is None else survey.matching_namespaces(spaces)
+    return sorted({value for name in names for value in survey.label_values(name, key)})
 
 
 def _in_others(survey: Survey, one: Written, peer: NetworkPolicyPeer) -> str:
@@ -161,12 +160,15 @@ def _only(peer: NetworkPolicyPeer, kind: str) -> bool:
 
 
 def _is_trap(survey: Survey, one: Written, spaces: NetworkPolicyPeer, pods: NetworkPolicyPeer) -> bool:
-    if pods.pod_selector is None or spaces.namespace_selector is None or one.policy.namespace not in survey.populated:
+    if pods.pod_selector is None or spaces.namespace_selector is None:
         return False
     here = survey.peer_pods(one.policy, pods)
     there = survey.peer_pods(one.policy, spaces)
     joined = survey.selection.in_namespaces(spaces.namespace_selector, pods.pod_selector)
-    return bool(joined) and not here - there and (not here or joined != there)
+    if here:
+        return bool(joined) and joined != there and not here - there
+    surely_nobody = absence_of_peer(survey, one.policy, pods) is Severity.WARNING and not _hosts(survey, one, pods)
+    return bool(joined) and surely_nobody
 
 
 def _two_items(survey: Survey, one: Written, number: int) -> Hit:

@@ -7,17 +7,16 @@ number is spoken of only where all that it can concern declare others; a name ne
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from gatewright.engine.model import Direction
-from gatewright.engine.podset import PodSet
+from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol
+from gatewright.findings.absence import knows_peer
 from gatewright.findings.model import Severity
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import Survey
 from gatewright.findings.written import Written
 from gatewright.objects.core import Service
-from gatewright.objects.meta import LabelSelector
 from gatewright.objects.policy import NetworkPolicyPort
 
 _POD = """\
@@ -49,18 +48,20 @@ _EGRESS = _POD + _POLICY.replace("TYPE", "Egress") + "  egress:\n  - to: [PEER]\
 
 
 def _destinations(survey: Survey, one: Written) -> PodSet:
-    """The pods on which the rule's ports are: those selected, or those it names as peers."""
+    """The pods on which the rule's ports are: those selected, or those it leads to; none where these are not known."""
     if one.direction is Direction.INGRESS:
         return survey.subject(one.policy)
+    if not all(knows_peer(survey, one.policy, peer) for peer in one.peers):
+        return NO_PODS
     if not one.peers:
-        return survey.selection.selectable
+        return survey.selection.selectable if survey.complete else NO_PODS
     return PodSet.union(survey.peer_pods(one.policy, peer) for peer in one.peers)
 
 
 def _entries(survey: Survey) -> Iterator[tuple[Written, int, NetworkPolicyPort, PodSet]]:
     """Every port entry of every rule in force, with the pods on which it would be."""
     for one in survey.rules:
-        pods = _destinations(survey, one) if one.ports else PodSet()
+        pods = _destinations(survey, one) if one.ports else NO_PODS
         for number, port in enumerate(one.ports):
             yield one, number, port, pods
 
@@ -77,7 +78,7 @@ def unknown_port_name(survey: Survey) -> Iterator[Hit]:
 
     A name stands for the number under which the destination pod declares it: for an ingress rule the pods that the
     policy selects, for an egress rule those it names as peers. Where none declares it, for that protocol, the entry
-    allows nothing.
+    allows nothing. An egress rule into namespaces that are not among the input is not judged.
     """
     for one, number, port, pods in _entries(survey):
         if not isinstance(port.port, str) or not pods:
@@ -109,9 +110,8 @@ def port_name_of_addresses(survey: Survey) -> Iterator[Hit]:
     """
     for one, number, port, _ in _entries(survey):
         if one.direction is Direction.EGRESS and isinstance(port.port, str) and _addresses_alone(one):
-            yield Hit(
-                one.place("ports", number, "port"), f"addresses have no port named {port.port}: it allows nothing"
-            )
+            message = f"addresses have no port named {port.port}: it allows nothing"
+            yield Hit(one.place("ports", number, "port"), message)
 
 
 def _addresses_alone(one: Written) -> bool:
@@ -132,7 +132,7 @@ def nobody_listens(survey: Survey) -> Iterator[Hit]:
     so the port may be open all the same; more often it is the number of something else.
     """
     for one, number, covered, declared in _missed(survey):
-        if next(_translating(survey, one, number), None) is None:
+        if _translating(survey, one, number) is None:
             message = f"no pod it concerns declares {covered}; they declare {declared}"
             yield Hit(one.place("ports", number, "port"), message)
 
@@ -151,8 +151,9 @@ def service_port(survey: Survey) -> Iterator[Hit]:
     Service's port. Here a Service translates the number to another, and no pod declares to listen on the number itself.
     """
     for one, number, covered, _ in _missed(survey):
-        for service, target in islice(_translating(survey, one, number), 1):
-            message = f"{covered} is the port of {service}, which leads to port {target} of the pods"
+        found = _translating(survey, one, number)
+        if found is not None:
+            message = f"{covered} is the port of {found[0]}, which leads to port {found[1]} of the pods"
             yield Hit(one.place("ports", number, "port"), message)
 
 
@@ -173,10 +174,10 @@ def _leads_beyond_pods(one: Written) -> bool:
     return not one.peers or any(peer.ip_block is not None for peer in one.peers)
 
 
-def _translating(survey: Survey, one: Written, number: int) -> Iterator[tuple[Service, int | str]]:
-    """The Services before the rule's pods that translate the entry's port to another."""
+def _translating(survey: Survey, one: Written, number: int) -> tuple[Service, int | str] | None:
+    """A Service before the rule's pods that translates the entry's port to another, and to which."""
     port = one.ports[number]
-    pods = _destinations(survey, one)
-    for service, target in survey.translated.get((port.protocol or "TCP", port.port or 0), ()):
-        if survey.selection.in_namespace(service.namespace, LabelSelector(match_labels=service.spec.selector)) & pods:
-            yield service, target
+    translated = survey.translated.get((port.protocol or "TCP", port.port or 0))
+    if translated is None:
+        return None
+    return next((translated[index] for index in _destinations(survey, one) if index in translated), None)

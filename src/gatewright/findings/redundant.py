@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from gatewright.engine.drafts import port_numbers
 from gatewright.engine.model import Direction
+from gatewright.engine.selectors import Canonical, requirements
 from gatewright.findings.containment import (
     canonical_peer,
     peer_covers,
@@ -24,6 +25,7 @@ from gatewright.findings.peers import trapped
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.survey import Survey
 from gatewright.findings.written import Written
+from gatewright.objects.policy import NetworkPolicy
 
 _PODS = """\
 apiVersion: v1
@@ -201,18 +203,27 @@ def undone(survey: Survey) -> Iterator[Hit]:
 
 def _denials(survey: Survey) -> Iterator[Hit]:
     """The policies that deny everything in vain."""
-    allowing: dict[tuple[str, Direction], list[Written]] = defaultdict(list)
+    allowing: dict[tuple[str, Direction], dict[Canonical, Written]] = defaultdict(dict)
     for one in survey.rules:
         if not one.peers and not one.ports:
-            allowing[one.policy.namespace, one.direction].append(one)
+            near = allowing[one.policy.namespace, one.direction]
+            near.setdefault(requirements(one.policy.spec.pod_selector), one)
     for policy in survey.policies:
         for direction in Direction:
             rules = policy.spec.ingress if direction is Direction.INGRESS else policy.spec.egress
             if rules or direction.value not in policy.policy_types:
                 continue
-            near = allowing[policy.namespace, direction]
-            wider = (one for one in near if selector_covers(one.policy.spec.pod_selector, policy.spec.pod_selector))
-            found = next(wider, None)
+            found = _wider(survey, policy, allowing[policy.namespace, direction])
             if found is not None:
                 what = f"denies all {direction.value.lower()} in vain: {found.policy} allows everything to its pods"
                 yield Hit(Place.of(policy), what, related=(Related(found.place(), "allows everything"),))
+
+
+def _wider(survey: Survey, policy: NetworkPolicy, rules: dict[Canonical, Written]) -> Written | None:
+    """A rule whose policy is about all pods that this one is about; the pods at hand are asked first."""
+    selector, subject = policy.spec.pod_selector, survey.subject(policy)
+    same = rules.get(requirements(selector))
+    if same is not None:
+        return same
+    near = (one for one in rules.values() if not subject - survey.subject(one.policy))
+    return next((one for one in near if selector_covers(one.policy.spec.pod_selector, selector)), None)

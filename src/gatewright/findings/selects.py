@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from gatewright.findings.absence import absence
 from gatewright.findings.model import Place, Related, Severity
@@ -53,8 +54,8 @@ def selects_nothing(survey: Survey) -> Iterator[Hit]:
         severity = absence(survey, policy.namespace, wanted)
         if severity is None:
             continue
-        members = [survey.at(index) for index in survey.selection.in_namespace(policy.namespace)]
-        message = f"selects no pod: none in namespace {policy.namespace} has {selector(wanted)}{meant(wanted, members)}"
+        near = meant(wanted, partial(survey.label_values, policy.namespace))
+        message = f"selects no pod: none in namespace {policy.namespace} has {selector(wanted)}{near}"
         yield Hit(Place.of(policy, "spec", "podSelector"), message, severity, related=_elsewhere(survey, policy))
     yield from _cluster_policies(survey)
 

@@ -79,12 +79,6 @@ class Suppression:
     reason: str
     place: Place
 
-    def covers(self, finding: Finding) -> bool:
-        """Whether a finding is the one meant: of this rule, on this object."""
-        own, that = self.place, finding.place
-        same = (own.kind, own.namespace, own.name) == (that.kind, that.namespace, that.name)
-        return same and self.id == finding.id
-
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
@@ -103,26 +97,25 @@ def suppressions(objects: Iterable[Object]) -> Iterator[Suppression]:
         place = Place.of(item, "metadata", "annotations", ANNOTATION)
         for line in filter(None, map(str.strip, text.splitlines())):
             found = _LINE.fullmatch(line)
-            yield (
-                Suppression(found["id"], (found["reason"] or "").strip(), place)
-                if found
-                else Suppression(line, "", place)
-            )
+            if found is None:
+                yield Suppression(line, "", place)
+            else:
+                yield Suppression(found["id"].upper(), (found["reason"] or "").strip(), place)
 
 
 def apply(
     findings: Iterable[Finding], given: Collection[Suppression], known: Collection[str], asked: Collection[str]
 ) -> tuple[list[Finding], list[Suppressed]]:
     """(findings that stand, those suppressed). `known` can be suppressed at all; `asked` are the rules of this run."""
-    in_force = {(one.id, one.place.object): one for one in given if one.reason and one.id in known}
+    in_force = {(one.id, one.place.object): one.reason for one in given if one.reason and one.id in known}
     standing: list[Finding] = []
     suppressed: list[Suppressed] = []
     for finding in findings:
-        one = in_force.get((finding.id, finding.place.object))
-        if one is None or not one.covers(finding):
+        reason = in_force.get((finding.id, finding.place.object))
+        if reason is None:
             standing.append(finding)
         else:
-            suppressed.append(Suppressed(finding, one.reason))
+            suppressed.append(Suppressed(finding, reason))
     used = {(one.finding.id, one.finding.place.object) for one in suppressed}
     return standing + list(_faults(given, known, asked, used)), suppressed
 

@@ -223,15 +223,29 @@ class Survey:
         return found
 
     @cached_property
-    def translated(self) -> dict[tuple[str, int | str], list[tuple[Service, int | str]]]:
-        """By protocol and port the Services that lead to another port of their pods, and to which."""
-        found: dict[tuple[str, int | str], list[tuple[Service, int | str]]] = defaultdict(list)
+    def translated(self) -> dict[tuple[str, int | str], dict[int, tuple[Service, int | str]]]:
+        """By protocol and port: the pods that a Service leads to on another port, the Service and that port."""
+        found: dict[tuple[str, int | str], dict[int, tuple[Service, int | str]]] = defaultdict(dict)
         for service in self.compiled.snapshot.services:
-            if service.spec.selector and service.spec.cluster_ip != "None":
-                for entry in service.spec.ports:
-                    if entry.target_port not in (None, 0, entry.port):
-                        found[entry.protocol, entry.port].append((service, entry.target_port or entry.port))
+            if not service.spec.selector or service.spec.cluster_ip == "None":
+                continue
+            pods = self.selection.in_namespace(service.namespace, LabelSelector(match_labels=service.spec.selector))
+            for entry in service.spec.ports:
+                target = entry.target_port or entry.port
+                if target != entry.port:
+                    found[entry.protocol, entry.port] |= dict.fromkeys(pods, (service, target))
         return found
+
+    def label_values(self, namespace: str, key: str) -> list[str]:
+        """The values that a label has on pods of a namespace."""
+        if (namespace, key) not in self._values:
+            pods = (self.endpoints[index] for index in self.selection.in_namespace(namespace))
+            self._values[namespace, key] = sorted({pod.labels[key] for pod in pods if key in pod.labels})
+        return self._values[namespace, key]
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], list[str]]:
+        return {}
 
 
 def key_of(origin: RuleOrigin) -> PolicyKey:

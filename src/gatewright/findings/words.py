@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from gatewright.engine.model import Endpoint
 from gatewright.engine.selectors import describe_requirement, requirements
 from gatewright.objects.meta import LabelSelector
 
 MOST_NAMED = 3
+MOST_COMPARED = 200
+"""Values of a label among which a misspelt one is looked for: among more, some are always near."""
 
 
 def selector(wanted: LabelSelector | None) -> str:
@@ -25,15 +26,13 @@ def some(names: Iterable[object]) -> str:
     return f"{shown} and {len(listed) - MOST_NAMED} more" if len(listed) > MOST_NAMED else shown
 
 
-def meant(wanted: LabelSelector, endpoints: Sequence[Endpoint]) -> str:
-    """The label of these pods that comes nearest to one that none of them has: ` (there is name=carts)`."""
+def meant(wanted: LabelSelector, known: Callable[[str], Sequence[str]]) -> str:
+    """The label that comes nearest to one that no pod has: ` (there is name=carts)`. `known` gives a label's values."""
     for key, operator, values in requirements(wanted):
-        if operator != "In":
+        there = known(key)
+        if operator != "In" or set(values) & set(there) or len(there) > MOST_COMPARED:
             continue
-        known = sorted({one.labels[key] for one in endpoints if key in one.labels})
-        if set(values) & set(known):
-            continue
-        near = [match for value in values for match in difflib.get_close_matches(value, known, 1)]
+        near = [match for value in values for match in difflib.get_close_matches(value, there, 1)]
         if near:
             return f" (there is {key}={near[0]})"
     return ""

@@ -6,6 +6,7 @@ two components, and a port must be one that the pods declare. Without, labels an
 
 from __future__ import annotations
 
+from gatewright.engine.owners import owner
 from gatewright.engine.ports import Protocol
 from gatewright.engine.selectors import Selectors
 from gatewright.engine.snapshot import Snapshot
@@ -90,10 +91,11 @@ class _Binding:
             what = "selects no pod among the objects given; mend its labels or namespace"
             self._fault(component.entry, f"component {component.name}: {what}")
             return False
-        owners = {(e.kind, e.name) for e in endpoints if e.kind != "Pod"}
-        if pods.name and pods.kind != SERVICE and (others := sorted(owners - {(pods.kind, pods.name)})):
-            other = f"{others[0][0]} {others[0][1]}"
-            what = f"the labels of {pods.kind} {pods.name} also select {other}; give labels that tell them apart"
+        owners = {owner(self.objects.snapshot, one) for one in endpoints} if self.objects else set()
+        others = sorted(key for key in owners - {(pods.kind, pods.namespace, pods.name)} if key[0] != "Pod")
+        if pods.name and pods.kind != SERVICE and others:
+            kind, _, name = others[0]
+            what = f"the labels of {pods.kind} {pods.name} also select {kind} {name}; give labels that tell them apart"
             self._fault(component.entry, f"component {component.name}: {what}")
             return False
         return True
@@ -127,11 +129,11 @@ class _Binding:
         if self.objects is None:
             self._refuse_overlapping_labels(components)
             return
-        owner: dict[int, Party] = {}
+        first_of: dict[int, Party] = {}
         told: set[tuple[str, str]] = set()
         for party in components:
             for index in self.objects.members(party.pods) if party.pods else ():
-                first = owner.setdefault(index, party)
+                first = first_of.setdefault(index, party)
                 if first is not party and (first.name, party.name) not in told:
                     told.add((first.name, party.name))
                     self._overlap(first, party, f"both select {self.objects.at(index)}")

@@ -27,8 +27,13 @@ def by_label(gaps: Iterable[Gap]) -> dict[Label, list[Box]]:
 
 
 def is_within(boxes: dict[Label, list[Box]], others: dict[Label, list[Box]]) -> bool:
-    """Whether everything in some boxes is in others of the same label."""
-    return all(not _without(own, others.get(label, ())) for label, own in boxes.items())
+    """Whether everything in some boxes is in others of the same label. Nearly all are the same, and are not cut."""
+    for label, own in boxes.items():
+        there = others.get(label, [])
+        same = set(there)
+        if _without([box for box in own if box not in same], there):
+            return False
+    return True
 
 
 def touch(boxes: dict[Label, list[Box]], others: dict[Label, list[Box]]) -> bool:
@@ -43,7 +48,7 @@ def touch(boxes: dict[Label, list[Box]], others: dict[Label, list[Box]]) -> bool
 
 def _without(boxes: list[Box], taken: Iterable[Box]) -> list[Box]:
     left = boxes
-    for source, destination, ports in taken:
+    for source, destination, ports in taken if boxes else ():
         cut: list[Box] = []
         for own_source, own_destination, own_ports in left:
             sources, destinations = _shared(own_source, source), _shared(own_destination, destination)

@@ -25,8 +25,6 @@ from gatewright.intent.stage import ELSEWHERE, STRANGER, TWIN, Stage, build_stag
 ANY_OTHER = "any other pod of"
 ANY_ELSEWHERE = "any pod of another namespace"
 TWIN_ELSEWHERE = "a pod of another namespace with the labels of"
-MOST_MENDS = 30
-"""Failures for which a mend is looked for."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,7 +41,8 @@ class Line:
 class Failure:
     """One way in which policies and model differ. `need` is None for what no flow covers.
 
-    `sure` is False where all of it hangs on addresses that are not known yet.
+    `sure` is False where all of it hangs on addresses that are not known yet, `searched` where there were so many
+    failures that no mend was looked for.
     """
 
     kind: Kind
@@ -52,6 +51,7 @@ class Failure:
     example: Cause
     sure: bool
     mend: Mend | None
+    searched: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,10 +80,11 @@ def failures(proof: Proof, *, exact: bool = True, mends: bool = True) -> tuple[F
     found: list[Failure] = []
     for causes in grouped.values():
         alike = [cause.gap for cause in causes]
-        mend = mender.mend(causes[0], alike) if mender and len(found) < MOST_MENDS else None
+        mend = mender.mend(causes[0], alike) if mender else None
+        searched = mend is not None or (mender is not None and not mender.gave_up)
         lines = _lines(proof, alike)
         sure = any(gap.sure for gap in alike)
-        found.append(Failure(alike[0].kind, alike[0].need, lines, causes[0], sure, mend))
+        found.append(Failure(alike[0].kind, alike[0].need, lines, causes[0], sure, mend, searched))
     return tuple(sorted(found, key=_order))
 
 

@@ -31,6 +31,10 @@ _MISSING = (Reason.ISOLATED, Reason.ADDRESS_UNKNOWN)
 """Why a flow may lack a rule: where it hangs on addresses, one that names its peer makes it sure."""
 MOST_TRIES = 12
 """Changes tried for one failure: each compiles all policies anew."""
+MOST_WORK = 150_000
+"""Gaps compared in the tries of one check, all together: what a person waits for."""
+FEWEST_TRIES = 8
+"""Tries of one check, however many gaps there are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +50,7 @@ class Mender:
     def __init__(self, proof: Proof) -> None:
         self._proof = proof
         self._before = by_label(proof.gaps)
+        self._tries = max(FEWEST_TRIES, MOST_WORK // (len(proof.gaps) + 1))
         self._component: dict[int, Party] = {}
         for party in proof.stage.bound.components:
             members = proof.stage.objects.members(party.pods) if party.pods else ()
@@ -54,10 +59,16 @@ class Mender:
         for one in requirements_of(proof.stage.bound):
             self._requirements.setdefault((one.component, one.direction), []).append(one)
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether there was more to try than a person would wait for."""
+        return self._tries <= 0
+
     def mend(self, cause: Cause, gaps: Iterable[Gap]) -> Mend | None:
         """The smallest change that mends all of some gaps with one cause; None where none is certain."""
         wanted = by_label(gaps)
-        for chosen in islice(self._choices(cause), MOST_TRIES):
+        for chosen in islice(self._choices(cause), max(0, min(self._tries, MOST_TRIES))):
+            self._tries -= 1
             put = {edit.result.key: edit.result for edit in chosen}
             stage = self._proof.stage.with_changes(Changes(tuple(put.values())))
             after = by_label(prove(stage, exact=True).gaps)

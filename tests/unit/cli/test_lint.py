@@ -176,6 +176,14 @@ def test_a_namespace_keeps_its_own_and_what_could_not_be_read(capsys: pytest.Cap
     assert {line.split()[1] for line in run(capsys, "-f", SCENE, "-n", "other")[1].splitlines()} == {"GW001"}
 
 
+def test_a_namespace_without_policies_is_its_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: NS}, spec: {containers: [{name: c, image: i}]}}"
+    (tmp_path / "x.yaml").write_text("\n---\n".join(pod.replace("NS", name) for name in ("shop", "other")))
+    lines = run(capsys, tmp_path, "-n", "shop")[1].splitlines()
+    assert [line.partition("GW603 info: ")[2].partition(":")[0] for line in lines] == ["Namespace shop"]
+    assert len(run(capsys, tmp_path, "-n", "shop", "-A")[1].splitlines()) == 2
+
+
 def test_nothing_to_read_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys)[0] == 2
 
@@ -209,6 +217,11 @@ def test_fix_writes_them_and_keeps_everything_else(capsys: pytest.CaptureFixture
     assert stat.S_IMODE(scene.stat().st_mode) == 0o640
     assert [path.name for path in scene.parent.iterdir()] == ["scene.yaml"]
     assert run(capsys, "-f", scene, "--diff")[:2] == (0, "")
+
+
+def test_fixes_keep_to_the_namespace(capsys: pytest.CaptureFixture[str], scene: Path) -> None:
+    assert run(capsys, "-f", scene, "--diff", "-n", "other")[:2] == (0, "")
+    assert run(capsys, "-f", scene, "--diff", "-n", "shop")[0] == 1
 
 
 def test_unsafe_fixes_are_asked_for(capsys: pytest.CaptureFixture[str], scene: Path) -> None:

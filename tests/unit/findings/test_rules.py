@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from gatewright.findings.registry import DESCRIPTIONS, RULES, explained
-from tests.unit.findings.running import found
+from tests.golden import assert_golden
+from tests.unit.findings.running import findings, found
 
 LINES = {
     "GW001": ["7"],
@@ -72,3 +73,13 @@ def test_a_rule_finds_the_fault_of_its_example_at_its_line(ident: str) -> None:
     assert found(example.fault, ident, *example.options) == LINES[ident]
     if example.mended:
         assert found(example.mended, ident, *example.options) == []
+
+
+def test_the_words_of_every_finding() -> None:
+    lines = []
+    for ident, text in DESCRIPTIONS.items():
+        assert text.example is not None
+        for one in findings(text.example.fault, ident, *text.example.options):
+            lines.append(f"{ident} {one.severity} {one.place.object} {one.place.field}: {one.message}")
+            lines += [f"    {other.place.object} {other.place.field}: {other.message}" for other in one.related]
+    assert_golden("findings/examples.txt", "\n".join(lines) + "\n")

@@ -307,3 +307,22 @@ def test_a_workload_whose_labels_select_another_one_is_refused() -> None:
         " give labels that tell them apart"
     )
     assert refusal(in_shop("{workload: deploy/web}", "web"), manifests) == said
+
+
+def test_live_pods_and_replica_sets_of_a_workload_are_the_workload() -> None:
+    owned = "ownerReferences: [{apiVersion: apps/v1, kind: %s, name: %s, uid: u, controller: true}]"
+    live = f"""\
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {{name: web-x, namespace: shop, {owned % ("Deployment", "web")}}}
+spec:
+  selector: {{matchLabels: {{app: web}}}}
+  template: {{metadata: {{labels: {{app: web}}}}, spec: {{containers: [{{name: c, image: i}}]}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web-x-1, namespace: shop, labels: {{app: web}}, {owned % ("ReplicaSet", "web-x")}}}
+spec: {{containers: [{{name: c, image: i, ports: [{{containerPort: 8080}}]}}]}}
+"""
+    assert flows(look_up(in_shop("{workload: deploy/web}", "web: 8080"), MANIFESTS + live))[0][1] == "TCP 8080"
