@@ -128,9 +128,19 @@ class World:
         return by_name or (party.pod is None and not party.assumed and party.address in host_ips(pod))
 
     def pod_range(self, family: int) -> tuple[Network, ...]:
-        """Where a pod's address can lie: the pod ranges of the family, anywhere while none is given."""
-        given = tuple(cidr for cidr in self.pod_cidrs if cidr.version == family)
-        return given or (EVERY_ADDRESS[family],)
+        """Where a pod's address can lie: the pod ranges of the family, anywhere while none is given; never a node's."""
+        found = [cidr for cidr in self.pod_cidrs if cidr.version == family] or [EVERY_ADDRESS[family]]
+        names = {node["metadata"]["name"] for node in self.nodes} | {node_of(pod) for pod in self.all_pods}
+        for address in {address for name in names for address in self.node_addresses(name)}:
+            found = [part for cidr in found for part in without(cidr, address)]
+        return tuple(found)
+
+
+def without(cidr: Network, address: Address) -> list[Network]:
+    """The block without one address, as blocks."""
+    if address not in cidr:
+        return [cidr]
+    return list(cidr.address_exclude(ipaddress.ip_network(address)))  # type: ignore[arg-type]
 
 
 @cache

@@ -11,20 +11,12 @@ from copy import copy
 from functools import partial
 from typing import NamedTuple
 
-from gatewright.engine.addresses import ALL_ADDRESSES, AddressSet, IPAddress
+from gatewright.engine.addresses import ALL_ADDRESSES, IPAddress
 from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import Ranges, contains, intersect
 from gatewright.engine.roster import Move
 from gatewright.engine.snapshot import Snapshot
-
-
-def possible_addresses(snapshot: Snapshot, host_network: bool) -> AddressSet:
-    """Where an address that is not known yet may lie: a pod's own in the pod range, and it is never a node's."""
-    if host_network:
-        return ALL_ADDRESSES
-    nodes = AddressSet.union(AddressSet.of_address(one) for one in snapshot.nodes_by_address)
-    return (snapshot.pod_range or ALL_ADDRESSES) - nodes
 
 
 class AddressIndex:
@@ -71,7 +63,8 @@ class AddressIndex:
         """Whether an address that is not known yet will lie in the ranges; None where it may."""
         if host not in self._possible:
             self._nodes = self._snapshot.nodes_by_address
-            self._possible[host] = possible_addresses(self._snapshot, host).ranges(self.family)
+            possible = ALL_ADDRESSES if host else self._snapshot.own_addresses
+            self._possible[host] = possible.ranges(self.family)
         shared = intersect(ranges, self._possible[host])
         return False if not shared else True if shared == self._possible[host] else None
 

@@ -99,7 +99,7 @@ class Compiled:
         following.snapshot = step.snapshot
         following._selection, changed = self._selection.step(step)
         following._drafts, following._asking = dict(self._drafts), dict(self._asking)
-        following._rules = {direction: rules.copy() for direction, rules in self._rules.items()}
+        following._rules = dict(self._rules)
         stale: dict[Key, Policy | None] = {}
         for key in {key for question in changed for key in self._asking.get(question, ())}:
             policy = step.snapshot.objects.get(key)
@@ -109,8 +109,7 @@ class Compiled:
         other_ports = PodSet.of(
             [one.position for one in step.moves if one.before and one.after and not _same_names(one.before, one.after)]
         )
-        following._redraft(stale | dict(step.policies), came, left, other_ports)
-        return Update(following, step, {direction: rules.touched for direction, rules in following._rules.items()})
+        return Update(following, step, following._redraft(stale | dict(step.policies), came, left, other_ports))
 
     def _redraft(
         self,
@@ -118,17 +117,21 @@ class Compiled:
         came: PodSet,
         left: PodSet = NO_PODS,
         other_ports: PodSet = NO_PODS,
-    ) -> None:
-        """Draft these policies (None: gone), and let the rules follow."""
+    ) -> dict[Direction, set[ClassKey]]:
+        """Draft these policies (None: gone), and let the rules follow. Gives the classes that are touched."""
         before = {key: self._drafts.pop(key) for key in policies if key in self._drafts}
         after = {key: draft(self._selection, policy) for key, policy in policies.items() if policy is not None}
         self._drafts |= after
         self._listen(before, after)
-        for direction, rules in self._rules.items():
+        touched: dict[Direction, set[ClassKey]] = {direction: set() for direction in Direction}
+        for direction in Direction:
             old = {one.place: one for drafts in before.values() if (one := drafts.of(direction))}
             new = {one.place: one for drafts in after.values() if (one := drafts.of(direction))}
-            rules.partition.add(came, self.snapshot.roster.capacity)
-            rules.follow(old, new, self._selection, left, other_ports)
+            if old != new or came or left or other_ports:
+                rules = self._rules[direction] = self._rules[direction].copy()
+                rules.partition.add(came, self.snapshot.roster.capacity)
+                touched[direction] = rules.follow(old, new, self._selection, left, other_ports)
+        return touched
 
     def _listen(self, before: Mapping[Key, Drafts], after: Mapping[Key, Drafts]) -> None:
         """Keep who asks what, and let answers go that nobody asks for any more."""
@@ -177,12 +180,11 @@ class _Rules:
         self.direction = direction
         self.partition = Partition()
         self.classes: dict[ClassKey, Class] = {}
-        self.touched: set[ClassKey] = set()
         self._drafts: dict[Place, DraftPolicy] = {}
         self._cells: dict[int, tuple[Policies, tuple[Class, ...]]] = {}
 
     def copy(self) -> _Rules:
-        """Rules of their own, with nothing touched yet."""
+        """Rules of their own."""
         other = _Rules(self.direction)
         other.partition = self.partition.copy()
         other.classes, other._drafts, other._cells = dict(self.classes), dict(self._drafts), dict(self._cells)
@@ -202,8 +204,11 @@ class _Rules:
         selection: Selection,
         left: PodSet,
         other_ports: PodSet,
-    ) -> None:
-        """Policies say something new; positions were left, and some endpoints have other named ports than before."""
+    ) -> set[ClassKey]:
+        """Policies say something new; positions were left, and some endpoints have other named ports than before.
+
+        Gives the classes that are new, gone, have other rules or other members.
+        """
         gained: dict[PodSet, list[Place]] = defaultdict(list)
         lost: dict[PodSet, list[Place]] = defaultdict(list)
         rewritten: set[Place] = set()
@@ -229,11 +234,12 @@ class _Rules:
             near = self.partition.near(new[place].subject)
             touched |= {cell for cell in near if place in self.partition.policies(cell)}
         touched |= {self.partition.cell_of(position) for position in other_ports}
-        self._renew(touched, rewritten, selection)
         self.partition.touched = set()
+        return self._renew(touched, rewritten, selection)
 
-    def _renew(self, touched: Iterable[int], rewritten: set[Place], selection: Selection) -> None:
+    def _renew(self, touched: Iterable[int], rewritten: set[Place], selection: Selection) -> set[ClassKey]:
         """Make the classes of these cells again. Rules stay the same object where nothing in them is rewritten."""
+        found: set[ClassKey] = set()
         known: dict[Policies, tuple[Class, ...]] = {}
         for cell in touched:
             if cell in self._cells:
@@ -241,7 +247,7 @@ class _Rules:
                 known[policies] = classes
                 for one in classes:
                     del self.classes[one.key]
-                    self.touched.add(one.key)
+                    found.add(one.key)
         for cell in touched:
             if members := self.partition.members(cell):
                 policies = self.partition.policies(cell)
@@ -251,7 +257,8 @@ class _Rules:
                 self._cells[cell] = (policies, classes)
                 for one in classes:
                     self.classes[one.key] = one
-                    self.touched.add(one.key)
+                    found.add(one.key)
+        return found
 
     def _classes(
         self, cell: int, members: PodSet, kept: Mapping[Meaning, DirectionRules], selection: Selection

@@ -175,12 +175,9 @@ class Connectivity:
             again |= {update.compiled.class_of(one, direction).key for one in arrived if roster.is_taken(one)}
             sides[direction], deltas[direction] = following._renewed(self._sides[direction], direction, again, arrived)
         following._sides = sides
-        crossings = set()
-        for direction in Direction:
-            for key, delta in deltas[direction].items():
-                crossings |= following._touched(direction, key, delta, deltas)
-        for crossing in crossings:
-            following._cross(crossing)
+        for direction, other in ((Direction.EGRESS, Direction.INGRESS), (Direction.INGRESS, Direction.EGRESS)):
+            for key, found in following._touched(deltas[direction], deltas[other], other):
+                following._cross((key, found) if direction is Direction.EGRESS else (found, key))
         return following
 
     def _hanging_on(self, ranges: set[Ranges], direction: Direction) -> set[ClassKey]:
@@ -206,15 +203,20 @@ class Connectivity:
         return sides, deltas
 
     def _touched(
-        self, direction: Direction, key: ClassKey, delta: _Delta, deltas: dict[Direction, dict[ClassKey, _Delta]]
-    ) -> set[Crossing]:
-        """Where what became of a class matters: with the classes of its peers, and with those whose peer it is."""
-        other = Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
-        found = set(self._classes_in(delta.peers, other))
-        if delta.members:
-            found |= set(delta.members.among([(one, side.reach) for one, side in self._sides[other].items()]))
-            found |= set(delta.members.among([(one, its.peers) for one, its in deltas[other].items()]))
-        return {(key, one) if direction is Direction.EGRESS else (one, key) for one in found}
+        self, deltas: dict[ClassKey, _Delta], others: dict[ClassKey, _Delta], other: Direction
+    ) -> Iterator[Crossing]:
+        """Where what became of classes matters: with the classes of their peers, and with those whose peers they are.
+
+        Pairs of such a class and one of the other direction.
+        """
+        moved = PodSet.union(delta.members for delta in deltas.values())
+        reached = moved.among([(key, side.reach) for key, side in self._sides[other].items()]) if moved else ()
+        for key, delta in deltas.items():
+            found = set(self._classes_in(delta.peers, other))
+            if members := delta.members:
+                found.update(members.among([(one, self._sides[other][one].reach) for one in reached]))
+                found.update(members.among([(one, its.peers) for one, its in others.items()]))
+            yield from ((key, one) for one in found)
 
     def _side(self, one: Class) -> _Side:
         rules = one.rules

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
-from gatewright.engine.addresses import NO_ADDRESSES, AddressSet, IPAddress, parse_address
+from gatewright.engine.addresses import ALL_ADDRESSES, NO_ADDRESSES, AddressSet, IPAddress, parse_address
 from gatewright.engine.layers import Layers
 from gatewright.engine.model import Endpoint
 from gatewright.engine.roster import Move, NodeAddresses, Roster
@@ -97,7 +97,8 @@ class Snapshot:
         following = Snapshot(objects, self.pod_range, roster, namespaces, population, nodes)
         readdressed = nodes is not self.node_addresses or self._claims_differ(touched)
         if not readdressed and "nodes_by_address" in vars(self):
-            vars(following)["nodes_by_address"] = self.nodes_by_address
+            for known in vars(self).keys() & {"nodes_by_address", "own_addresses"}:
+                vars(following)[known] = vars(self)[known]
         policies = tuple((key, item) for key, item in touched.items() if isinstance(item or self.objects[key], Policy))
         return Step(following, moves, cast(Any, policies), renamed, relabelled or readdressed)
 
@@ -147,6 +148,12 @@ class Snapshot:
             for address, node in _claims(pod):
                 found.setdefault(address, node)
         return found
+
+    @cached_property
+    def own_addresses(self) -> AddressSet:
+        """Where the address of a pod on its own network may lie: in the pod range, and never where a node's is."""
+        nodes = AddressSet.union(AddressSet.of_address(one) for one in self.nodes_by_address)
+        return (self.pod_range or ALL_ADDRESSES) - nodes
 
     def _namespaces_after(
         self, touched: Mapping[Key, Object | None], objects: Mapping[Key, Object]

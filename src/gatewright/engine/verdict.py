@@ -256,15 +256,10 @@ def matches_peer(compiled: Compiled, peers: Peers, peer: Party, family: int) -> 
     if address is not None:
         found: bool | None = peers.addresses.contains(address)
     else:
-        found = _covers_unknown(peers.addresses, _possible_addresses(compiled, peer), family)
+        possible = ALL_ADDRESSES if peer.host_network else compiled.snapshot.own_addresses
+        found = _covers_unknown(peers.addresses, possible, family)
     # A host-network pod is its node's address, and a name may stand for that; a pod's own address is no name's.
     return found or None if peers.names and peer.host_network else found
-
-
-def _possible_addresses(compiled: Compiled, peer: Endpoint) -> AddressSet:
-    """Where the address of an endpoint may lie: in the pod range, where it is known, unless it is its node's."""
-    pod_range = compiled.snapshot.pod_range
-    return pod_range if pod_range and not peer.host_network else ALL_ADDRESSES
 
 
 def _covers_unknown(block: AddressSet, possible: AddressSet, family: int) -> bool | None:
