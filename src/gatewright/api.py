@@ -23,7 +23,7 @@ from gatewright.engine.ask import ask
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.connectivity import Connection, connections
 from gatewright.engine.explain import explain
-from gatewright.engine.snapshot import Snapshot
+from gatewright.engine.snapshot import Changes, Snapshot
 from gatewright.engine.verdict import Outcome, Verdict
 from gatewright.objects.meta import Object
 from gatewright.objects.read import Parsed, decode, parse
@@ -45,6 +45,21 @@ class Policies:
     def compiled(self) -> Compiled:
         """The compiled rules of every endpoint."""
         return compile_snapshot(self.snapshot)
+
+    def changed(
+        self, put: Iterable[dict[str, Any] | Object] = (), gone: Iterable[tuple[str, str, str]] = ()
+    ) -> Policies:
+        """The policies after a change: objects new or different, and the (kind, namespace, name) of those gone.
+
+        Only what the change touches is worked out again. Raises InvalidInput for an object that cannot be decoded.
+        """
+        found = [item if isinstance(item, Object) else decode(item) for item in put]
+        changes = Changes(tuple(item for item in found if item is not None), tuple(gone))
+        update = self.compiled.apply(changes)
+        following = Policies((), namespace=self.namespace)
+        following.snapshot = update.compiled.snapshot
+        vars(following)["compiled"] = update.compiled
+        return following
 
     def verdicts(self, source: str, destination: str, port: int | str) -> list[Verdict]:
         """The verdict on each connection that the names stand for (a Service stands for each of its pods)."""

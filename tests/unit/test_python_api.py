@@ -68,6 +68,21 @@ def test_objects_of_a_client_and_a_namespace_for_bare_names() -> None:
     assert gatewright.from_objects(asked, namespace="shop", pod_cidrs=["10.1.0.0/16"]).allows("a", "b", 80)
 
 
+def test_a_change_gives_other_policies_and_leaves_the_first(example: gatewright.Policies) -> None:
+    gone = example.changed(gone=[("NetworkPolicy", "default", "db-policy")])
+    assert example.denies("web", "db", 3306)
+    assert "db-policy" not in gone.explain("web", "db", 3306)
+    pod: dict[str, Any] = {"metadata": {"name": "late", "namespace": "default", "labels": {"name": "api-pod"}}}
+    pod["spec"] = {"containers": [{"name": "main", "image": "app"}]}
+    later = gone.changed(put=[{"apiVersion": "v1", "kind": "Pod", **pod}])
+    assert later.allows("late", "web", 81) is False
+    assert later.explain("late", "db", 3306) != ""
+    with pytest.raises(gatewright.GatewrightError, match="late"):
+        gone.explain("late", "db", 3306)
+    with pytest.raises(gatewright.InvalidInput, match="spce"):
+        example.changed(put=[{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spce": {}}])
+
+
 def test_text_and_its_faults() -> None:
     assert gatewright.loads("apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n").connections() == []
     with pytest.raises(gatewright.InvalidInput, match=r"<text>:1: not a Kubernetes object"):
