@@ -15,7 +15,7 @@ from gatewright.cli.main import main
 from tests.packets.labs import Lab, lab_of
 from tests.packets.test_three_tier_application import EXAMPLE, PRODUCTS, Shop, missing
 
-MODEL = EXAMPLE / "traffic.yaml"
+MODEL = EXAMPLE.parent / "traffic" / "three-tier.yaml"
 STRANGER = """\
 apiVersion: v1
 kind: Namespace

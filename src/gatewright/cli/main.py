@@ -1,7 +1,8 @@
 """The command line's front door: a click group that imports a verb only when it is asked for.
 
 Every verb is one module in this room. `main` turns each `GatewrightError` into one line a problem on stderr and exit
-code 2, and so a bug; `--debug` shows the traceback instead.
+code 2, and so a bug; `--debug` shows the traceback instead. Ctrl-C ends with one line and 130, as a shell counts a
+SIGINT: 1 would say that there are findings. Called as kubectl's plugin, help and usage say `kubectl gatewright`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import importlib
 import itertools
 import sys
+from pathlib import PurePath
 from typing import Any
 
 import click
@@ -25,8 +27,15 @@ VERBS = {
     "check": ("gatewright.cli.check", "Say whether policies keep a traffic model true, and what mends it."),
     "lint": ("gatewright.cli.lint", "Find what is wrong or doubtful about policies, and mend what is certain."),
     "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
+    "completion": ("gatewright.cli.completion", "Print the script by which a shell completes this command."),
 }
 """verb: (module, one-line help). The module's attribute `command` is the click command."""
+
+PLUGIN = "kubectl-gatewright"
+"""The name under which kubectl finds its plugin."""
+
+INTERRUPTED = 130
+"""128 and the number of SIGINT."""
 
 COLLECT_RARELY = (100_000, 20, 20)
 """Thresholds of Python's collector of cycles. Objects of a cluster live as long as the command and make no cycles, and
@@ -47,6 +56,14 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; Ctrl-C ends it in one line."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("gatewright: interrupted", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
         with formatter.section("Commands"):
@@ -60,13 +77,18 @@ def cli(debug: bool) -> None:
     """Kubernetes network policies: what they allow, made true by a kernel and proved by packets."""
 
 
+def program(path: str) -> str:
+    """What help and usage call the program that was started from this path."""
+    return "kubectl gatewright" if PurePath(path).name == PLUGIN else "gatewright"
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; the entry point of `gatewright` and `kubectl gatewright`."""
     gc.set_threshold(*COLLECT_RARELY)
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in itertools.takewhile(lambda argument: argument.startswith("-"), arguments)
     try:
-        return cli.main(arguments, prog_name="gatewright")
+        return cli.main(arguments, prog_name=program(sys.argv[0]), complete_var="_GATEWRIGHT_COMPLETE")
     except GatewrightError as error:
         if debug:
             raise

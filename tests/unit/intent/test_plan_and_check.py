@@ -18,7 +18,7 @@ from tests.unit.cli.running import run
 ROOT = Path(__file__).parents[3]
 SCENE = Path("tests/unit/intent/scene")
 MODEL, MANIFESTS, POLICIES = (str(SCENE / f"{name}.yaml") for name in ("traffic", "manifests", "policies"))
-THREE_TIER = "examples/three-tier/traffic.yaml"
+THREE_TIER = "examples/traffic/three-tier.yaml"
 SCHEMAS = {
     name: json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
     for name in ("check-v1", "plan-v1", "traffic-v1alpha1")
