@@ -6,9 +6,8 @@ Endpoints whose address is not known yet are answered by where it may lie: surel
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
-from functools import partial
 from typing import NamedTuple
 
 from gatewright.engine.addresses import ALL_ADDRESSES, IPAddress
@@ -61,12 +60,17 @@ class AddressIndex:
 
     def _may_lie(self, host: bool, ranges: Ranges) -> bool | None:
         """Whether an address that is not known yet will lie in the ranges; None where it may."""
+        possible = self._possible_ranges(host)
+        shared = intersect(ranges, possible)
+        return False if not shared else True if shared == possible else None
+
+    def _possible_ranges(self, host: bool) -> Ranges:
+        """Where an address that is not known yet may lie."""
         if host not in self._possible:
             self._nodes = self._snapshot.nodes_by_address
             possible = ALL_ADDRESSES if host else self._snapshot.own_addresses
             self._possible[host] = possible.ranges(self.family)
-        shared = intersect(ranges, self._possible[host])
-        return False if not shared else True if shared == self._possible[host] else None
+        return self._possible[host]
 
     def step(self, moves: Iterable[Move], after: Snapshot) -> tuple[AddressIndex, set[Ranges]]:
         """The index of another snapshot, and the ranges asked so far whose answers are no longer the same."""
@@ -84,12 +88,11 @@ class AddressIndex:
         changed = set()
         for position, old, new in places:
             following._put(position, old, new)
-            lies_in = following._lies_in(old), following._lies_in(new)
-            for ranges, (sure, unsure) in following._answers.items():
-                was, now = lies_in[0](ranges), lies_in[1](ranges)
+            for ranges in following._concerned(old, new):
+                was, now = following._lies_in(old, ranges), following._lies_in(new, ranges)
                 if was is not now:
-                    answer = (sure.put(position, now is True), unsure.put(position, now is None))
-                    following._answers[ranges] = answer
+                    sure, unsure = following._answers[ranges]
+                    following._answers[ranges] = (sure.put(position, now is True), unsure.put(position, now is None))
                     changed.add(ranges)
         return following, changed
 
@@ -101,10 +104,18 @@ class AddressIndex:
         address = one.address(self.family)
         return None if address is None else int(address)
 
-    def _lies_in(self, place: _Place) -> Callable[[Ranges], bool | None]:
+    def _concerned(self, *places: _Place) -> list[Ranges]:
+        """The ranges asked so far that may hold one of the places, and perhaps others."""
+        edges = [place for place in places if isinstance(place, int)]
+        for waiting in (place for place in places if isinstance(place, _Waiting)):
+            edges += [edge for one in self._possible_ranges(waiting.host_network) for edge in one]
+        low, high = min(edges, default=1), max(edges, default=0)
+        return [ranges for ranges in self._answers if ranges[0][0] <= high and low <= ranges[-1][1]]
+
+    def _lies_in(self, place: _Place, ranges: Ranges) -> bool | None:
         if isinstance(place, int):
-            return lambda ranges: ranges[0][0] <= place <= ranges[-1][1] and contains(ranges, place)
-        return partial(self._may_lie, place.host_network) if place else lambda _: False
+            return contains(ranges, place)
+        return self._may_lie(place.host_network, ranges) if place else False
 
     def _put(self, position: int, old: _Place, new: _Place) -> None:
         for place, there in ((old, False), (new, True)):

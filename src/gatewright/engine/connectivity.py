@@ -73,19 +73,21 @@ class _Side(msgspec.Struct, frozen=True):
     """A class in one direction, in one family: who it is, and what may be done with whom.
 
     `members` are those that can have an address of the family. `peers`, `addresses` and `names` say what may pass to or
-    from whom; `reach` is all of `peers`. `blocks` are the address ranges that `peers` hangs on.
+    from whom; `reach` is all of `peers`, and `span` where they lie. `blocks` are the address ranges that `peers` hangs
+    on.
     """
 
     rules: DirectionRules
     members: PodSet
     peers: dict[Access, PodSet]
     reach: PodSet
+    span: tuple[int, int]
     addresses: dict[Access, AddressSet]
     names: dict[DomainName, Access]
     blocks: frozenset[Ranges]
 
 
-_NO_SIDE = _Side(DirectionRules(Direction.INGRESS), NO_PODS, {}, NO_PODS, {}, {}, frozenset())
+_NO_SIDE = _Side(DirectionRules(Direction.INGRESS), NO_PODS, {}, NO_PODS, NO_PODS.span, {}, {}, frozenset())
 
 
 class _Crossed(msgspec.Struct, frozen=True):
@@ -184,7 +186,9 @@ class Connectivity:
         """The classes whose peers hang on some address ranges."""
         if not ranges:
             return set()
-        return {key for key, side in self._sides[direction].items() if not ranges.isdisjoint(side.blocks)}
+        return {
+            key for key, side in self._sides[direction].items() if side.blocks and not ranges.isdisjoint(side.blocks)
+        }
 
     def _renewed(
         self, before: Sides, direction: Direction, keys: set[ClassKey], arrived: PodSet
@@ -210,13 +214,23 @@ class Connectivity:
         Pairs of such a class and one of the other direction.
         """
         moved = PodSet.union(delta.members for delta in deltas.values())
-        reached = moved.among([(key, side.reach) for key, side in self._sides[other].items()]) if moved else ()
+        reached = self._reaching(moved, other) if moved else []
         for key, delta in deltas.items():
             found = set(self._classes_in(delta.peers, other))
-            if members := delta.members:
-                found.update(members.among([(one, self._sides[other][one].reach) for one in reached]))
-                found.update(members.among([(one, its.peers) for one, its in others.items()]))
+            if delta.members:
+                found.update([one for one, reach in reached if reach & delta.members])
+                found.update([one for one, its in others.items() if its.peers & delta.members])
             yield from ((key, one) for one in found)
+
+    def _reaching(self, pods: PodSet, direction: Direction) -> list[tuple[ClassKey, PodSet]]:
+        """The classes of one direction that have one of these pods among their peers, with all their peers.
+
+        Most are told apart by where their peers lie.
+        """
+        first, last = pods.span
+        sides = self._sides[direction].items()
+        near = [(key, side.reach) for key, side in sides if side.span[0] <= last and first <= side.span[1]]
+        return [(key, reach) for key, reach in near if reach & pods]
 
     def _side(self, one: Class) -> _Side:
         rules = one.rules
@@ -236,7 +250,9 @@ class Connectivity:
         addresses = address_parts(rules, self.family)
         names = dict(self._names(rules, addresses)) if rules.direction is Direction.EGRESS else {}
         reach = PodSet.union(peers.values())
-        return _Side(rules, one.members & self._index.present, peers, reach, addresses, names, frozenset(blocks))
+        return _Side(
+            rules, one.members & self._index.present, peers, reach, reach.span, addresses, names, frozenset(blocks)
+        )
 
     def _names(self, rules: DirectionRules, addresses: dict[Access, AddressSet]) -> Iterator[tuple[DomainName, Access]]:
         """What the domain names of rules add to the addresses: left out where every address may do as much anyway."""

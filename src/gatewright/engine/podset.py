@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 import msgspec
 
-K = TypeVar("K")
 _WORD = 64
 _FIRST_WORD = (1 << _WORD) - 1
 _NOT_EMPTY = re.compile(rb"[^\0]", re.DOTALL)
@@ -95,15 +93,10 @@ class PodSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
         one = PodSet(1 << (position & (_WORD - 1)), position & -_WORD)
         return self | one if there else self - one
 
-    def among(self, sets: Iterable[tuple[K, PodSet]]) -> list[K]:
-        """The keys of those sets that share a position with this one: most are told apart by where they lie."""
-        bits, low = self.bits, self.base
-        high = low + bits.bit_length()
-        return [
-            key
-            for key, that in sets
-            if that.base < high and low < that.base + that.bits.bit_length() and bits and self & that
-        ]
+    @property
+    def span(self) -> tuple[int, int]:
+        """(first, last) between which every position lies: sets whose spans are apart share none."""
+        return self.base, self.base + self.bits.bit_length() - 1
 
     @classmethod
     def union(cls, parts: Iterable[PodSet]) -> PodSet:
