@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewright.engine import address_index, layers, selection
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.connectivity import Connectivity, connections, connectivity
 from gatewright.engine.model import Direction, DirectionRules, Rule
@@ -49,7 +51,21 @@ def changes(old: list[Object], new: list[Object]) -> Changes:
 
 @given(histories())
 def test_incremental_equals_from_scratch(history: tuple[list[list[Object]], tuple[str, ...]]) -> None:
-    states, pod_cidrs = history
+    follow(*history)
+
+
+@given(histories())
+def test_what_is_kept_on_top_is_folded_in(history: tuple[list[list[Object]], tuple[str, ...]]) -> None:
+    with (
+        mock.patch.object(layers, "MOST_ON_TOP", 2),
+        mock.patch.object(selection, "MOST_MOVED", 2),
+        mock.patch.object(address_index, "MOST_MOVED", 2),
+    ):
+        follow(*history)
+
+
+def follow(states: list[list[Object]], pod_cidrs: tuple[str, ...]) -> None:
+    """Go from state to state, and compare each with one compiled from the beginning."""
     compiled = compile_snapshot(Snapshot.of(states[0], pod_cidrs=pod_cidrs))
     answers = [connectivity(compiled, family) for family in FAMILIES]
     for before, state in pairwise(states):

@@ -17,6 +17,9 @@ from gatewright.engine.ports import Ranges, contains, intersect
 from gatewright.engine.roster import Move
 from gatewright.engine.snapshot import Snapshot
 
+MOST_MOVED = 2048
+"""Endpoints whose place may differ from the first list's before the list is made anew."""
+
 
 class AddressIndex:
     """The endpoints of a snapshot by address, in one family. A value: `step` gives that of another snapshot."""
@@ -35,6 +38,7 @@ class AddressIndex:
         placed.sort()
         self._numbers = [number for number, _ in placed]
         self._positions = [position for _, position in placed]
+        self._moved: dict[int, _Place] = {}
         self._waiting = {host: PodSet.of(positions) for host, positions in waiting.items()}
         self._possible: dict[bool, Ranges] = {}
         self._nodes: Mapping[IPAddress, str] = {}
@@ -52,6 +56,9 @@ class AddressIndex:
         for first, last in ranges:
             found += self._positions[bisect_left(self._numbers, first) : bisect_right(self._numbers, last)]
         sure, unsure = PodSet.of(found), NO_PODS
+        if self._moved:
+            now = [one for one, place in self._moved.items() if isinstance(place, int) and contains(ranges, place)]
+            sure = sure - PodSet.of(list(self._moved)) | PodSet.of(now)
         for host, waiting in self._waiting.items():
             if waiting:
                 match = self._may_lie(host, ranges)
@@ -83,7 +90,7 @@ class AddressIndex:
         places = [place for place in places if place[1] != place[2]]
         if not places:
             return following, set()
-        following._numbers, following._positions = list(self._numbers), list(self._positions)
+        following._moved = self._moved | {position: new for position, _, new in places}
         following._answers, following._waiting = dict(self._answers), dict(self._waiting)
         changed = set()
         for position, old, new in places:
@@ -94,6 +101,9 @@ class AddressIndex:
                     sure, unsure = following._answers[ranges]
                     following._answers[ranges] = (sure.put(position, now is True), unsure.put(position, now is None))
                     changed.add(ranges)
+        if len(following._moved) > MOST_MOVED:
+            fresh = AddressIndex(after, self.family)
+            following._numbers, following._positions, following._moved = fresh._numbers, fresh._positions, {}
         return following, changed
 
     def _place(self, one: Endpoint | None) -> _Place:
@@ -122,13 +132,6 @@ class AddressIndex:
             if isinstance(place, _Waiting):
                 host = place.host_network
                 self._waiting[host] = self._waiting[host].put(position, there)
-            elif place is not None and there:
-                at = bisect_left(self._numbers, place)
-                self._numbers.insert(at, place)
-                self._positions.insert(at, position)
-            elif place is not None:
-                at = self._positions.index(position, bisect_left(self._numbers, place))
-                del self._numbers[at], self._positions[at]
         self.present = self.present.put(position, new is not None)
 
 
