@@ -20,10 +20,11 @@ from gatewright.intent.compare import Gap, Kind
 from gatewright.intent.mend import Mend, Mender
 from gatewright.intent.parties import Bound, Need
 from gatewright.intent.proof import Proof, prove
-from gatewright.intent.stage import ELSEWHERE, STRANGER, TWIN, Stage, build_stage
+from gatewright.intent.stage import ELSEWHERE, STRANGER, TWIN, UNMATCHED, Stage, build_stage
 
 ANY_OTHER = "any other pod of"
 ANY_ELSEWHERE = "any pod of another namespace"
+WITH_LABELS = "a pod with labels"
 TWIN_ELSEWHERE = "a pod of another namespace with the labels of"
 
 
@@ -140,7 +141,10 @@ def _says_less(line: Line, told: Collection[Line]) -> bool:
 
 def _declared_first(line: Line) -> tuple[int, Line]:
     return (
-        sum(end.startswith((ANY_ELSEWHERE, TWIN_ELSEWHERE, ANY_OTHER)) for end in (line.source, line.destination)),
+        sum(
+            end.startswith((ANY_ELSEWHERE, TWIN_ELSEWHERE, ANY_OTHER, WITH_LABELS))
+            for end in (line.source, line.destination)
+        ),
         line,
     )
 
@@ -166,4 +170,7 @@ def endpoint_text(stage: Stage, endpoint: Endpoint) -> str:
         return ANY_ELSEWHERE if endpoint.namespace == ELSEWHERE else f"{ANY_OTHER} {endpoint.namespace}"
     if endpoint.name.startswith(TWIN):
         return f"{TWIN_ELSEWHERE} {endpoint.name.removeprefix(TWIN)}"
+    if endpoint.name.startswith(UNMATCHED):
+        labels = ",".join(f"{key}={value}" for key, value in sorted(endpoint.labels.items()))
+        return f"{WITH_LABELS} {labels} of {endpoint.namespace}"
     return f"{endpoint.namespace}/{endpoint.name}"

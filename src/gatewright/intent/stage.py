@@ -2,7 +2,7 @@
 
 Stand-ins are workloads of two pods. There is one for each component where no objects are given, for DNS and other
 pods outside that nobody declared, and for those whom no policy may let in by mistake: any other pod of each namespace,
-and for each component a pod with its labels in another namespace.
+for each component a pod with its labels in another namespace, and whom a peer of a policy selects and nobody is yet.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gatewright.intent.lookup import Objects
 from gatewright.intent.model import Port
 from gatewright.intent.parties import Bound, Party
 from gatewright.intent.simplest import assumed_numbers, simplest_labels
+from gatewright.intent.unmatched import unmatched
 from gatewright.objects.core import Container, ContainerPort, Namespace, PodSpec
 from gatewright.objects.meta import LabelSelector, Object, ObjectMeta
 from gatewright.objects.workloads import Deployment, PodTemplateSpec, WorkloadSpec
@@ -24,6 +25,7 @@ from gatewright.objects.workloads import Deployment, PodTemplateSpec, WorkloadSp
 ELSEWHERE = "another-namespace"
 STRANGER = "any-other-pod"
 TWIN = "pod-with-labels-of-"
+UNMATCHED = "pod-with-labels-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,7 @@ def build_stage(bound: Bound, snapshot: Snapshot | None = None) -> Stage:
     given = snapshot or Snapshot.of(())
     added = [*_parties(bound, given, every=snapshot is None)]
     added += _strangers(bound, given.apply(Changes(tuple(added))))
+    added += _unmatched(bound, given.apply(Changes(tuple(added))))
     whole = _in_families(bound, given.apply(Changes(tuple(added))))
     names = frozenset((one.namespace, one.name) for one in added if isinstance(one, Deployment))
     return Stage(Objects(whole), bound, names)
@@ -109,6 +112,24 @@ def _strangers(bound: Bound, known: Snapshot) -> Iterator[Deployment]:
         near = (*by_namespace.get(namespace, ()), *by_namespace.get("", ()))
         if not any(_selects(party, namespace, labels, known) for party in near):
             yield _workload(namespace, name, labels, ports)
+
+
+def _unmatched(bound: Bound, known: Snapshot) -> Iterator[Object]:
+    """Pods that policies name by labels and that are not there, unless they would be a component's."""
+    objects = Objects(known)
+    for number, pods in enumerate(unmatched(known)):
+        labels, namespace = simplest_labels(pods.labels) or {}, pods.namespace
+        if pods.namespaces is not None:
+            spaces = objects.namespaces(pods.namespaces)
+            made = _namespace(f"peer-{number}", pods.namespaces)
+            yield from () if spaces else [made]
+            namespace = spaces[0] if spaces else made.name
+        if not any(_selects(party, namespace, labels, known) for party in bound.components if _near(party, namespace)):
+            yield _workload(namespace, f"{UNMATCHED}{number}", labels, ())
+
+
+def _near(party: Party, namespace: str) -> bool:
+    return party.pods is not None and party.pods.namespace in ("", namespace)
 
 
 def _selects(party: Party, namespace: str, labels: dict[str, str], known: Snapshot) -> bool:
