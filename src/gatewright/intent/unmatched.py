@@ -7,13 +7,11 @@ simplest pod that it selects, so that what the rule opens is seen before the pod
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from gatewright.engine.snapshot import Snapshot
 from gatewright.intent.lookup import Objects
 from gatewright.intent.model import PodsOf
 from gatewright.intent.simplest import simplest_labels
-from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer
 
 MOST = 100
 """Peers told of, the first in order of policies: each is a workload more to ask about."""
@@ -24,17 +22,17 @@ def unmatched(snapshot: Snapshot) -> tuple[PodsOf, ...]:
     objects = Objects(snapshot)
     found: list[PodsOf] = []
     for pods in _peers(snapshot):
+        if len(found) == MOST:
+            break
         if pods not in found and not objects.members(pods) and simplest_labels(pods.labels):
             found.append(pods)
-    return tuple(islice(found, MOST))
+    return tuple(found)
 
 
 def _peers(snapshot: Snapshot) -> Iterator[PodsOf]:
     """The peers of NetworkPolicies that ask for labels of pods."""
     for policy in snapshot.policies:
-        rules: list[tuple[NetworkPolicyPeer, ...]] = []
-        if isinstance(policy, NetworkPolicy):
-            rules = [*(rule.from_ for rule in policy.spec.ingress), *(rule.to for rule in policy.spec.egress)]
+        rules = [*(rule.from_ for rule in policy.spec.ingress), *(rule.to for rule in policy.spec.egress)]
         for peer in (peer for peers in rules for peer in peers):
             if peer.pod_selector is not None:
                 own = "" if peer.namespace_selector is not None else policy.namespace
