@@ -77,6 +77,11 @@ class Compiled:
         return self._rules[direction].classes
 
     @property
+    def selection(self) -> Selection:
+        """What selectors mean on the snapshot, with the answers that its policies asked for."""
+        return self._selection
+
+    @property
     def hosts(self) -> PodSet:
         """The host-network endpoints."""
         return self._selection.hosts

@@ -116,6 +116,10 @@ class Selection:
             self._in_spaces[namespaces] = PodSet.union(parts)
         return self._in_spaces[namespaces]
 
+    def namespaces(self, selector: LabelSelector) -> list[str]:
+        """The names of the namespaces that a selector matches, in order."""
+        return sorted(self._named(requirements(selector)))
+
     def _named(self, selector: Canonical) -> frozenset[str]:
         """The names of the namespaces that a selector matches."""
         if selector not in self._names:

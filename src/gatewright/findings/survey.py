@@ -6,7 +6,7 @@ Each answer is worked out once, since ten thousand policies are asked by forty r
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from gatewright.engine.compile import Compiled
@@ -56,10 +56,11 @@ class Survey:
     others: tuple[Other, ...] = ()
     complete: bool = False
     network: Network | None = None
-    selection: Selection = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "selection", Selection(self.compiled.snapshot))
+    @property
+    def selection(self) -> Selection:
+        """What selectors mean on the objects."""
+        return self.compiled.selection
 
     @property
     def policies(self) -> tuple[NetworkPolicy, ...]:
@@ -166,12 +167,7 @@ class Survey:
 
     def matching_namespaces(self, selector: LabelSelector) -> list[str]:
         """The known namespaces that a selector matches."""
-        names = tuple(self.compiled.snapshot.namespaces)
-        return [names[position] for position in self._namespaces.select(selector)]
-
-    @cached_property
-    def _namespaces(self) -> Selectors:
-        return Selectors(tuple(self.compiled.snapshot.namespaces.values()))
+        return self.selection.namespaces(selector)
 
     @cached_property
     def populated(self) -> frozenset[str]:
@@ -239,7 +235,7 @@ class Survey:
     def label_values(self, namespace: str, key: str) -> list[str]:
         """The values that a label has on pods of a namespace."""
         if (namespace, key) not in self._values:
-            pods = (self.endpoints[index] for index in self.selection.in_namespace(namespace))
+            pods = (self.at(index) for index in self.selection.in_namespace(namespace))
             self._values[namespace, key] = sorted({pod.labels[key] for pod in pods if key in pod.labels})
         return self._values[namespace, key]
 
