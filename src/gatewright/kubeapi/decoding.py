@@ -27,7 +27,7 @@ _INT64 = (-(2**63), 2**63 - 1)
 _GO_SCALARS = {
     "boolean": "bool",
     "number": "float64",
-    "intOrString": "intstr.IntOrString",
+    "intOrString": "int32",
     "quantity": "resource.Quantity",
 }
 _QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
@@ -91,7 +91,8 @@ def _parse_yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
     if document.problems:
         said = document.problems[0]
         if all("already set in map" in problem.what for problem in document.problems) and document.tree is not None:
-            return document.tree, [problem.what for problem in document.problems]
+            found_twice = [f"  line {one.where.rpartition(':')[2]}: {one.what}" for one in document.problems]
+            return document.tree, ["yaml: unmarshal errors:\n" + "\n".join(found_twice)]
         raise _unrecognized(kind, f"yaml: {said.what}")
     return document.tree, []
 
@@ -179,7 +180,9 @@ class _Walker:
             for place, below in enumerate(value)
         ]
 
-    def _mismatch(self, value: Any, path: Path, owner: str, wanted: Type) -> None:
+    def _mismatch(self, value: Any, path: Path, owner: str, wanted: Type) -> Any:
+        if wanted.schema is not None:
+            return value  # a custom resource: its schema is asked later, and says so in words of its own
         fields = [part for part in path if isinstance(part, str)]
         if fields[-2:-1] and fields[-2] in ("labels", "annotations", "matchLabels"):
             fields.pop()
@@ -187,6 +190,7 @@ class _Walker:
         self.faults.append(
             Fault(path, f"json: cannot unmarshal {_json_kind(value, wanted)} into {where} of type {_go(wanted, path)}")
         )
+        return None
 
 
 def _fits(kind: str, value: Any) -> bool:  # noqa: PLR0911 - one line a scalar

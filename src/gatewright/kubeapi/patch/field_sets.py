@@ -61,8 +61,8 @@ def owned(wanted: Type | None, value: Any) -> Fields:
     return found
 
 
-def changed(wanted: Type | None, old: Any, new: Any) -> Fields:
-    """The set of what is new or different."""
+def changed(wanted: Type | None, old: Any, new: Any, *, fresh: bool = False) -> Fields:
+    """The set of what is new or different. `fresh`: all of it is, also what an encoder writes though it is empty."""
     found: Fields = {}
     before = {element: (value, there) for element, _, value, there in children(wanted, old)}
     for element, below_type, below, present in children(wanted, new):
@@ -73,10 +73,11 @@ def changed(wanted: Type | None, old: Any, new: Any) -> Fields:
             if inner or not _divisible(below_type, before[element][0], below):
                 found[element] = inner
         else:
-            inner = changed(below_type, None, below)
-            if inner and not present:
+            there = present and not fresh
+            inner = changed(below_type, None, below, fresh=not there)
+            if inner and not there:
                 inner = {_SELF: {}, **inner}
-            if inner or not (present and below in ({}, [])) or element[:2] != "f:":
+            if inner or not there or below not in ({}, []):
                 found[element] = inner
     return found
 

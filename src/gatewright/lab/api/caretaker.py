@@ -12,6 +12,7 @@ from collections import deque
 
 from gatewright.kubeapi.failure import Failure
 from gatewright.lab.api import lifecycle
+from gatewright.lab.api.defaults import admit
 from gatewright.lab.api.journal import Key
 from gatewright.lab.api.lifecycle import FOREGROUND, ORPHAN
 from gatewright.lab.api.options import Chosen, DeleteOptions
@@ -112,7 +113,11 @@ class Caretaker:
             await self._bury(entry)
 
     async def _bury(self, entry: Entry) -> None:
-        finalizers = entry.tree()["metadata"].get("finalizers") or []
+        tree = entry.tree()
+        finalizers = tree["metadata"].get("finalizers") or []
+        if lifecycle.finished(tree) and self._verbs.store.newest(entry.key):
+            await self._verbs.store.stage(entry.key, None)
+            return
         if ORPHAN in finalizers:
             for dependent in tuple(self._dependents.get(entry.uid, ())):
                 await self._drop_owners(dependent, frozenset((entry.uid,)))
@@ -173,4 +178,5 @@ async def found_cluster(verbs: Verbs) -> None:
         target = Target(NAMESPACES, "", name)
         if verbs.store.newest(target.key) is None:
             tree = lifecycle.born(NAMESPACES, {"metadata": {"name": name}}, "")
+            admit(NAMESPACES.kind, tree)
             await verbs.store.stage(target.key, tree)

@@ -1,7 +1,8 @@
 """What an API server fills in: the defaults of built-in kinds (k8s.io/kubernetes, pkg/apis/*/v1/defaults.go).
 
 Every function changes the tree it is given. Objects are what they were when nothing is missing, so that reading an
-object and writing it back changes nothing.
+object and writing it back changes nothing. Who writes an object owns its defaults too (`apply_defaults`), but not what
+admission and the server add behind them (`admit`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ def apply_defaults(kind: str, tree: Tree) -> None:
     default = _DEFAULTS.get(kind)
     if default is not None:
         default(tree)
+
+
+def admit(kind: str, tree: Tree) -> None:
+    """Add to a new object, or to one that changes, what is the server's own."""
+    admission = _ADMISSION.get(kind)
+    if admission is not None:
+        admission(tree)
 
 
 def _spec(tree: Tree, name: str = "spec") -> Tree:
@@ -78,7 +86,12 @@ def _volume(volume: Tree) -> None:
 def _pod(tree: Tree) -> None:
     spec = _spec(tree)
     _pod_spec(spec)
-    _set(spec, priority=0, enableServiceLinks=True, preemptionPolicy="PreemptLowerPriority")
+    _set(spec, enableServiceLinks=True)
+
+
+def _admit_pod(tree: Tree) -> None:
+    spec = _spec(tree)
+    _set(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
     tolerations = spec.setdefault("tolerations", [])
     for condition in ("not-ready", "unreachable"):
         key = f"node.kubernetes.io/{condition}"
@@ -128,15 +141,16 @@ def _deployment(tree: Tree) -> None:
     if strategy["type"] == "RollingUpdate":
         _set(strategy, rollingUpdate={})
         _set(strategy["rollingUpdate"], maxUnavailable="25%", maxSurge="25%")
-    _set(tree, status={})
 
 
 def _replica_set(tree: Tree) -> None:
     spec = _spec(tree)
     _template(spec)
     _set(spec, replicas=1)
-    _set(tree, status={})
-    _set(tree["status"], replicas=0)
+
+
+def _admit_replica_set(tree: Tree) -> None:
+    _set(_spec(tree, "status"), replicas=0)
 
 
 def _stateful_set(tree: Tree) -> None:
@@ -150,8 +164,10 @@ def _stateful_set(tree: Tree) -> None:
     _set(strategy, type="RollingUpdate")
     if strategy["type"] == "RollingUpdate":
         _set(strategy, rollingUpdate={"partition": 0})
-    _set(tree, status={})
-    _set(tree["status"], replicas=0, availableReplicas=0)
+
+
+def _admit_stateful_set(tree: Tree) -> None:
+    _set(_spec(tree, "status"), replicas=0, availableReplicas=0)
 
 
 def _daemon_set(tree: Tree) -> None:
@@ -162,9 +178,11 @@ def _daemon_set(tree: Tree) -> None:
     _set(strategy, type="RollingUpdate")
     if strategy["type"] == "RollingUpdate":
         _set(strategy, rollingUpdate={"maxUnavailable": 1, "maxSurge": 0})
-    _set(tree, status={})
+
+
+def _admit_daemon_set(tree: Tree) -> None:
     counts = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
-    _set(tree["status"], **dict.fromkeys(counts, 0))
+    _set(_spec(tree, "status"), **dict.fromkeys(counts, 0))
 
 
 def _job_spec(spec: Tree) -> None:
@@ -177,6 +195,9 @@ def _job_spec(spec: Tree) -> None:
 
 def _job(tree: Tree) -> None:
     _job_spec(_spec(tree))
+
+
+def _admit_job(tree: Tree) -> None:
     _set(tree, status={})
     spec, metadata = tree["spec"], tree["metadata"]
     if not spec["manualSelector"] and "selector" not in spec and metadata.get("uid"):
@@ -197,7 +218,6 @@ def _cron_job(tree: Tree) -> None:
     pods = job.setdefault("template", {})
     _set(pods, metadata={})
     _pod_spec(_spec(pods))
-    _set(tree, status={})
 
 
 def _service(tree: Tree) -> None:
@@ -215,8 +235,6 @@ def _service(tree: Tree) -> None:
         _set(spec, externalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
         _set(spec, allocateLoadBalancerNodePorts=True)
-    _set(tree, status={})
-    _set(tree["status"], loadBalancer={})
 
 
 def _network_policy(tree: Tree) -> None:
@@ -230,15 +248,21 @@ def _network_policy(tree: Tree) -> None:
         spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
 
 
-def _ingress(tree: Tree) -> None:
+def _admit_status(tree: Tree) -> None:
     _set(tree, status={})
-    _set(tree["status"], loadBalancer={})
+
+
+def _admit_balanced(tree: Tree) -> None:
+    _set(_spec(tree, "status"), loadBalancer={})
 
 
 def _namespace(tree: Tree) -> None:
     metadata = tree["metadata"]
     if metadata.get("name"):
         metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
+
+
+def _admit_namespace(tree: Tree) -> None:
     _set(_spec(tree), finalizers=["kubernetes"])
     _set(_spec(tree, "status"), phase="Active")
 
@@ -282,7 +306,6 @@ _DEFAULTS: dict[str, Callable[[Tree], None]] = {
     "CronJob": _cron_job,
     "Service": _service,
     "NetworkPolicy": _network_policy,
-    "Ingress": _ingress,
     "Namespace": _namespace,
     "Node": _node,
     "Secret": _secret,
@@ -290,4 +313,17 @@ _DEFAULTS: dict[str, Callable[[Tree], None]] = {
     "Endpoints": _endpoints,
     "Event": _event,
     "Lease": _lease,
+}
+
+_ADMISSION: dict[str, Callable[[Tree], None]] = {
+    "Pod": _admit_pod,
+    "Deployment": _admit_status,
+    "ReplicaSet": _admit_replica_set,
+    "StatefulSet": _admit_stateful_set,
+    "DaemonSet": _admit_daemon_set,
+    "Job": _admit_job,
+    "CronJob": _admit_status,
+    "Service": _admit_balanced,
+    "Ingress": _admit_balanced,
+    "Namespace": _admit_namespace,
 }

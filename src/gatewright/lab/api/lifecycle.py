@@ -13,7 +13,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from gatewright.kubeapi.failure import bad_request
-from gatewright.lab.api.defaults import apply_defaults
+from gatewright.lab.api.defaults import admit, apply_defaults
 from gatewright.lab.api.resources import Resource, Tree
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -41,7 +41,7 @@ def generated(prefix: str) -> str:
 
 
 def born(resource: Resource, tree: Tree, namespace: str) -> Tree:
-    """A new object as the server keeps it: named, dated, defaulted. Raises Failure (400)."""
+    """A new object: named, dated, defaulted; what the server adds is left to `admit`. Raises Failure (400)."""
     metadata = tree.setdefault("metadata", {})
     if metadata.get("resourceVersion") not in (None, ""):
         raise bad_request("resourceVersion should not be set on objects to be created")
@@ -53,6 +53,7 @@ def born(resource: Resource, tree: Tree, namespace: str) -> Tree:
         metadata,
         namespace=namespace if resource.namespaced else None,
         uid=str(uuid.uuid4()),
+        resourceVersion="",
         generation=1 if resource.generation else None,
         creationTimestamp=now(),
     )
@@ -102,6 +103,7 @@ def updated(resource: Resource, old: Tree, tree: Tree, subresource: str = "") ->
     if resource.kind == "Pod" and subresource == "":
         _keep_pod(old["spec"], tree.setdefault("spec", {}))
     _fill(resource, tree)
+    admit(resource.kind, tree)
     if resource.generation and subresource != "status" and _content(old) != _content(tree):
         tree["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
     return tree
@@ -119,6 +121,8 @@ def _keep_addresses(before: Tree, after: Tree) -> None:
         for name in ("clusterIP", "clusterIPs"):
             if name in before:
                 after[name] = before[name]
+    elif after.get("clusterIP") != before.get("clusterIP") and after.get("clusterIPs") == before.get("clusterIPs"):
+        after["clusterIPs"] = [after["clusterIP"]] if after.get("clusterIP") else []
     for name in ("ipFamilies", "ipFamilyPolicy"):
         if name not in after and name in before:
             after[name] = before[name]
@@ -189,6 +193,16 @@ def condemned(resource: Resource, old: Tree, grace: int | None, propagation: str
         metadata["finalizers"] = finalizers
     if resource.kind == "Namespace":
         tree.setdefault("status", {})["phase"] = "Terminating"
+    return tree
+
+
+def ended(old: Tree) -> Tree:
+    """A pod whose time is over, as its watchers see it before it is gone."""
+    tree = copy.deepcopy(old)
+    metadata = tree["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        metadata["generation"] = metadata.get("generation", 0) + 1
+    metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"] = now(), 0
     return tree
 
 

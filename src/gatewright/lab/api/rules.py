@@ -22,6 +22,12 @@ from gatewright.objects.validation import faults_of
 LARGEST_ANNOTATIONS = 256 * 1024
 _WORKLOADS = frozenset(("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"))
 _IMMUTABLE = "Invalid value: {}: field is immutable"
+_BLOCKING = ("Required value", "Unsupported value", "Too long", "Too many")
+"""Faults of a custom resource after which its definition's rules are not asked."""
+_UNCHECKED = (
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation"
+)
 _POD_RULE = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -43,6 +49,8 @@ def faults(resource: Resource, tree: Tree) -> list[Fault]:
         own = {**tree, "kind": resource.kind, "apiVersion": resource.api_version}
         if kind.spec_schema is not None:
             found += structural_faults(kind.spec_schema, tree.get("spec", {}), ("spec",))
+            if any(fault.what.startswith(_BLOCKING) for fault in found):
+                found.append(Fault(("<nil>",), _UNCHECKED))
         if not found:
             item, unreadable = convert(own, kind.struct)
             found += unreadable if item is None else [one for one in faults_of(item) if one.path[:1] != ("metadata",)]

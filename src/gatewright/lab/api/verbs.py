@@ -22,6 +22,7 @@ from gatewright.kubeapi.status import StatusCause, StatusDetails
 from gatewright.kubeapi.types import Type, TypeTable
 from gatewright.lab.api import lifecycle, rules
 from gatewright.lab.api.allocation import Ranges, allocate
+from gatewright.lab.api.defaults import admit
 from gatewright.lab.api.journal import Key
 from gatewright.lab.api.options import Chosen, DeleteOptions, ListOptions, WriteOptions, token
 from gatewright.lab.api.resources import NAMESPACES, Resource, Tree
@@ -143,14 +144,19 @@ class Verbs:
         warnings: list[str],
     ) -> Written:
         resource = target.resource
+        managed = owners(new)
+        admit(resource.kind, new)
         self._check(target, rules.faults(resource, new))
         if self.store.newest(target.key) is not None:
             raise failure.already_exists(resource.plural, resource.group, target.name)
         if resource.kind == "Service":
             others = [entry.tree() for entry in self.store.newest_all(resource)]
             allocate(new, others, self.ranges)
-        new["metadata"]["managedFields"] = owners(new)
-        if not options.dry_run:
+        if managed:
+            new["metadata"]["managedFields"] = managed
+        if options.dry_run:
+            del new["metadata"]["resourceVersion"]
+        else:
             await self.store.stage(target.key, new)
         return Written(new, True, warnings)
 
@@ -294,12 +300,12 @@ class Verbs:
             raise _forbidden(target, "this namespace may not be deleted")
         new = lifecycle.condemned(target.resource, old, options.grace, options.propagation)
         if new is None:
-            gone = copy.deepcopy(old)
-            gone["metadata"].setdefault("deletionTimestamp", lifecycle.now())
-            gone["metadata"]["deletionGracePeriodSeconds"] = 0
+            gone = lifecycle.ended(old) if target.resource.kind == "Pod" else old
             if not options.dry_run:
+                if gone is not old:  # watchers of pods see the end begin
+                    self.store.stage(target.key, gone)
                 await self.store.stage(target.key, None)
-            return gone if target.resource.kind == "Pod" else old, True
+            return gone, True
         if new is not old and not options.dry_run:
             await self.store.stage(target.key, new)
         return new, False
@@ -311,7 +317,8 @@ class Verbs:
         for entry in found:
             target = Target(what.resource, entry.key[1], entry.key[2])
             try:
-                deleted.append((await self.delete(target, options))[0])
+                await self.delete(target, options)
+                deleted.append(entry.tree())
             except Failure as refused:
                 if refused.status.code != 404:
                     raise
@@ -327,8 +334,10 @@ class Verbs:
             raise failure.bad_request(f"the object provided is unrecognized (must be of type {resource.kind})")
         given = (tree.get("apiVersion", resource.api_version), tree.get("kind", resource.kind))
         if given != (resource.api_version, resource.kind):
-            shown = " ".join(f"{name} {value}" for name, value in zip(("version", "kind"), given, strict=True))
-            what = f"the object's {shown} does not match the expected {resource.api_version}, Kind={resource.kind}"
+            version = resource.api_version
+            what = f"the API version in the data ({given[0]}) does not match the expected API version ({version})"
+            if given[0] == version:
+                what = f'{given[1]} in version "{resource.version}" cannot be handled as a {resource.kind}'
             raise failure.bad_request(what)
         read = decode(tree, self.types[resource.type], resource.kind, resource.version)
         objections = duplicates + read.objections
