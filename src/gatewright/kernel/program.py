@@ -1,7 +1,6 @@
-"""From the compiled rules of a node's pods to the node's nftables program.
+"""The rules of a node's nftables program: its frame, and the chains of a class of pods.
 
-The program is a pure function of the compiled rules and of which endpoints are local: equal input gives an equal
-program with equal names. Its shape:
+The shape of the program:
 
 - `forward` and `input` (hooks) both go to `police`: connections marked as revoked are ended; packets of connections
   that exist pass; IPv6 neighbour discovery passes; the source's address finds the chain of its egress class.
@@ -15,25 +14,24 @@ IP and never reaches an `inet` table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import groupby
 
 from gatewright.engine.addresses import FAMILIES
-from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Tier, TierRules
+from gatewright.engine.model import Action, Direction, DirectionRules, Tier
 from gatewright.engine.model import Rule as PolicyRule
-from gatewright.kernel.cover import At, Cover, Part, cover
-from gatewright.kernel.names import class_name, digest, policies_of
+from gatewright.kernel.cover import PARTS, Part, Reach, reach
 from gatewright.kernel.table import (
     ADDRESS_FIELD,
     Chain,
+    Element,
     InSet,
     IsTcp,
     LookUp,
     Marked,
     NeighbourDiscovery,
     OtherProtocols,
-    Program,
     Rule,
     Set,
     Side,
@@ -60,52 +58,17 @@ class Options:
     revoked_mask: int = 0x1000
 
 
-class CompiledRules(Protocol):
-    """What the program needs of `engine.compile.Compiled`."""
-
-    def at(self, position: int) -> Endpoint:
-        """The endpoint at a position."""
-
-    def rules(self, index: int, direction: Direction) -> DirectionRules:
-        """What is in force for one endpoint; pods of one class share one instance."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodClass:
-    """Local pods whose packets of one direction meet the same rules."""
-
-    name: str
-    rules: DirectionRules
-    pods: tuple[Endpoint, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A run of rules with one action, in order of evaluation. `name` is empty in the NetworkPolicy tier."""
+    """A run of rules with one action, in order of evaluation: within it order does not matter, so it is one union.
+
+    `name` is empty in the NetworkPolicy tier.
+    """
 
     name: str
-    cover: Cover
+    tier: Tier
     action: Action
-
-
-def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Options | None = None) -> Program:
-    """The program of a node whose pods are the endpoints at the positions `local`.
-
-    Endpoints on the host network, without addresses, or not restricted by anything, stand in no map.
-    """
-    options = options or Options()
-    subjects = sorted(set(local))
-    sets: list[Set] = []
-    maps: list[VerdictMap] = []
-    chains = list(frame(options))
-    for direction in (Direction.EGRESS, Direction.INGRESS):
-        classes = _classes(compiled, subjects, direction)
-        for pod_class in classes:
-            class_sets, class_chains = _class_parts(pod_class, compiled.at)
-            sets += class_sets
-            chains += class_chains
-        maps += _maps(direction, classes)
-    return Program.of(options.table, sets, maps, chains)
+    reach: Reach
 
 
 def frame(options: Options) -> Iterator[Chain]:
@@ -124,117 +87,82 @@ def frame(options: Options) -> Iterator[Chain]:
     yield Chain(REVOKED, (Rule(IsTcp(), Verdict(Verb.RESET)), Rule(None, DROP)))
 
 
-def _map_name(direction: Direction, family: int) -> str:
+def map_name(direction: Direction, family: int) -> str:
+    """The map that finds the class of a pod by its address."""
     return f"{direction.value.lower()}{family}"
 
 
+def verdict_map(direction: Direction, family: int, elements: Iterable[tuple[int, str]] = ()) -> VerdictMap:
+    """That map, with these addresses and class names."""
+    return VerdictMap(map_name(direction, family), ADDRESS_FIELD[family], Verb.GOTO, frozenset(elements))
+
+
 def _look_up(direction: Direction, family: int) -> LookUp:
-    return LookUp(_map_name(direction, family), ADDRESS_FIELD[family], SUBJECT_SIDE[direction])
+    return LookUp(map_name(direction, family), ADDRESS_FIELD[family], SUBJECT_SIDE[direction])
 
 
-def _maps(direction: Direction, classes: Sequence[PodClass]) -> Iterator[VerdictMap]:
-    for family in FAMILIES:
-        elements = frozenset(
-            (int(address), pod_class.name)
-            for pod_class in classes
-            for pod in pod_class.pods
-            if (address := pod.address(family)) is not None
-        )
-        yield VerdictMap(_map_name(direction, family), ADDRESS_FIELD[family], Verb.GOTO, elements)
-
-
-def _classes(compiled: CompiledRules, local: Sequence[int], direction: Direction) -> list[PodClass]:
-    """The local pods that something restricts, grouped by rules: by identity first, then by equal content."""
-    groups: dict[tuple[TierRules, ...], list[Endpoint]] = {}
-    by_identity: dict[int, list[Endpoint]] = {}
-    rules_of: dict[tuple[TierRules, ...], DirectionRules] = {}
-    for index in local:
-        endpoint, rules = compiled.at(index), compiled.rules(index, direction)
-        if not rules or endpoint.host_network or not endpoint.addresses:
+def stages(rules: DirectionRules) -> tuple[Stage, ...]:
+    """The rules of a class in runs of one action. What follows a NetworkPolicy that isolates is never reached."""
+    found: list[Stage] = []
+    for tier in rules.tiers:
+        if tier.tier is Tier.NETWORK_POLICY:
+            if tier.policies:
+                found.append(Stage("", tier.tier, Action.ACCEPT, reach(tier.rules)))
+                break
             continue
-        if id(rules) not in by_identity:
-            rules_of.setdefault(rules.tiers, rules)
-            by_identity[id(rules)] = groups.setdefault(rules.tiers, [])
-        by_identity[id(rules)].append(endpoint)
-    return _named(direction, [(rules_of[tiers], tuple(pods)) for tiers, pods in groups.items()])
+        runs = groupby(tier.rules, key=lambda rule: rule.action)
+        prefix = tier.tier.name.lower()
+        found += [Stage(f"{prefix}{number}.", tier.tier, *run) for number, run in enumerate(_reaching(runs))]
+    return tuple(found)
 
 
-def _named(direction: Direction, groups: list[tuple[DirectionRules, tuple[Endpoint, ...]]]) -> list[PodClass]:
-    """Classes with their names. Classes of the same policies (named ports may differ) are told apart by a pod."""
-    names = [class_name(direction, policies_of(rules)) for rules, _ in groups]
-    result = []
-    for name, (rules, pods) in zip(names, groups, strict=True):
-        alone = names.count(name) == 1
-        result.append(PodClass(name if alone else f"{name}/{digest(min(_key(pod) for pod in pods))}", rules, pods))
-    return result
+def _reaching(runs: Iterable[tuple[Action, Iterable[PolicyRule]]]) -> Iterator[tuple[Action, Reach]]:
+    for action, rules in runs:
+        yield action, reach(rules)
 
 
-def _key(pod: Endpoint) -> str:
-    return f"{pod.namespace}/{pod.name}/{pod.kind}"
+def set_of(class_name: str, stage: Stage, part: Part, elements: Iterable[Element] = ()) -> Set:
+    """One set of a class, with these elements."""
+    return Set(f"{class_name}/{stage.name}{part.suffix}", part.fields, part.interval, frozenset(elements))
 
 
-def _class_parts(pod_class: PodClass, at: At) -> tuple[list[Set], list[Chain]]:
-    """The sets and chains of one class. Only an Admin tier that can pass needs a chain of its own."""
-    direction = pod_class.rules.direction
-    accept = ACCEPT_OF[direction]
-    sets: list[Set] = []
+def class_chains(name: str, direction: Direction, own: Sequence[tuple[Stage, Collection[Part]]]) -> tuple[Chain, ...]:
+    """The chains of one class, given which parts of each stage have elements.
+
+    Only an Admin tier that can pass needs a chain of its own.
+    """
     chains: list[Chain] = []
-    own: list[Rule] = []
-    end: Verdict = accept
-    for tier in pod_class.rules.tiers:
-        if tier.tier is Tier.NETWORK_POLICY and not tier.policies:
-            continue
-        stages = _stages(tier, at)
-        tier_rules: list[Rule] = []
-        for stage in stages:
-            stage_sets, stage_rules = _stage_parts(pod_class, stage, tier.tier)
-            sets += stage_sets
-            tier_rules += stage_rules
-        if tier.tier is Tier.ADMIN and any(stage.action is Action.PASS for stage in stages):
-            chain = f"{pod_class.name}/admin"
+    rules: list[Rule] = []
+    for tier, group in groupby(own, key=lambda each: each[0].tier):
+        staged = list(group)
+        tier_rules = [rule for stage, parts in staged for rule in _stage_rules(name, direction, stage, parts)]
+        if tier is Tier.ADMIN and any(stage.action is Action.PASS for stage, _ in staged):
+            chain = f"{name}/admin"
             chains.append(Chain(chain, tuple(tier_rules)))
             tier_rules = [Rule(None, Verdict(Verb.JUMP, chain))]
-        own += tier_rules
-        if tier.tier is Tier.NETWORK_POLICY:
-            end = DROP
-            break
-    chains.append(Chain(pod_class.name, (*own, Rule(None, end))))
-    return sets, chains
+        rules += tier_rules
+    isolated = any(stage.tier is Tier.NETWORK_POLICY for stage, _ in own)
+    chains.append(Chain(name, (*rules, *class_end(direction, isolated))))
+    return tuple(chains)
 
 
-def _stages(tier: TierRules, at: At) -> list[Stage]:
-    """The tier's rules in runs of one action. Within a run order does not matter, so a run is one union."""
-    if tier.tier is Tier.NETWORK_POLICY:
-        return [Stage("", cover(tier.rules, at), Action.ACCEPT)]
-    runs: list[tuple[Action, list[PolicyRule]]] = []
-    for rule in tier.rules:
-        if not runs or runs[-1][0] is not rule.action:
-            runs.append((rule.action, []))
-        runs[-1][1].append(rule)
-    prefix = tier.tier.name.lower()
-    return [Stage(f"{prefix}{number}.", cover(rules, at), action) for number, (action, rules) in enumerate(runs)]
+def class_end(direction: Direction, isolated: bool) -> Iterator[Rule]:
+    """What becomes of traffic that no rule of a class decided."""
+    yield Rule(None, DROP if isolated else ACCEPT_OF[direction])
 
 
-def _stage_parts(pod_class: PodClass, stage: Stage, tier: Tier) -> tuple[list[Set], list[Rule]]:
-    direction = pod_class.rules.direction
+def _stage_rules(name: str, direction: Direction, stage: Stage, parts: Collection[Part]) -> Iterator[Rule]:
     verdict = {
         Action.ACCEPT: ACCEPT_OF[direction],
         Action.DENY: DROP,
-        Action.PASS: RETURN if tier is Tier.ADMIN else ACCEPT_OF[direction],
+        Action.PASS: RETURN if stage.tier is Tier.ADMIN else ACCEPT_OF[direction],
     }[stage.action]
-    if stage.cover.everything:
-        return [], [Rule(None, verdict)]
-    sets: list[Set] = []
-    rules: list[Rule] = []
-    for part in stage.cover.parts:
-        part_set = _set(f"{pod_class.name}/{stage.name}{part.suffix}", part)
-        sets.append(part_set)
-        side = PEER_SIDE[direction] if part.family else None
-        rules.append(Rule(InSet(part_set.name, part_set.fields, side), verdict))
-    if stage.cover.other_protocols:
-        rules.append(Rule(OtherProtocols(), verdict))
-    return sets, rules
-
-
-def _set(name: str, part: Part) -> Set:
-    return Set(name, part.fields, part.interval, part.elements)
+    if stage.reach.everything:
+        yield Rule(None, verdict)
+        return
+    for part in PARTS:
+        if part in parts:
+            side = PEER_SIDE[direction] if part.family else None
+            yield Rule(InSet(set_of(name, stage, part).name, part.fields, side), verdict)
+    if stage.reach.everyone.other:
+        yield Rule(OtherProtocols(), verdict)
