@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gatewright.kernel.table import Chain, Element, Program, Set
-from gatewright.kernel.text import map_elements, rule_text, set_elements, set_type, whole
+from gatewright.kernel.text import counter_declaration, map_elements, rule_text, set_elements, set_type, whole
 
 Change = tuple[frozenset[Element], frozenset[Element]]
 """Elements to delete, elements to add."""
@@ -35,7 +35,7 @@ def delta(old: Program, new: Program) -> str:
 def _frame(program: Program) -> object:
     """What only a new table can change."""
     hooks = {(chain.name, chain.hook) for chain in program.chains if chain.hook}
-    return program.table, hooks, [(part.name, part.field, part.verb) for part in program.maps]
+    return program.table, hooks, [(part.name, part.field, part.verb) for part in program.maps], program.limits
 
 
 def _kinds_changed(old: Program, new: Program) -> bool:
@@ -59,8 +59,10 @@ def _set_changes(old: Program, new: Program) -> dict[str, Change]:
 def _lines(old: Program, new: Program, changes: dict[str, Change], table: str) -> Iterator[str]:
     old_sets, new_sets = {part.name: part for part in old.sets}, {part.name: part for part in new.sets}
     old_chains, new_chains = {part.name: part for part in old.chains}, {part.name: part for part in new.chains}
+    old_counters, new_counters = frozenset(old.counters), frozenset(new.counters)
     rewritten = [chain for chain in new.chains if old_chains.get(chain.name) != chain]
     gone = [chain for chain in old.chains if chain.name not in new_chains]
+    yield from (counter_declaration(new.table, part) for part in new.counters if part not in old_counters)
     yield from (_declaration(table, part) for part in new.sets if part.name not in old_sets)
     yield from (f"add chain {table} {chain.name}" for chain in rewritten if chain.name not in old_chains)
     for was, now in zip(old.maps, new.maps, strict=True):
@@ -77,6 +79,7 @@ def _lines(old: Program, new: Program, changes: dict[str, Change], table: str) -
         yield from _elements("add", table, now.name, map_elements(now, now.elements - was.elements))
     yield from (f"delete chain {table} {chain.name}" for chain in gone)
     yield from (f"delete set {table} {part.name}" for part in old.sets if part.name not in new_sets)
+    yield from (f"delete counter {table} {part.name}" for part in old.counters if part not in new_counters)
 
 
 def _declaration(table: str, part: Set) -> str:

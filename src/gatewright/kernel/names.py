@@ -13,6 +13,8 @@ from gatewright.engine.model import Direction, DirectionRules, RuleOrigin
 
 LONGEST = 160
 """Of a class name; the kernel takes 255 characters, and sets add a suffix."""
+LONGEST_LOGGED = 100
+"""Of a class name in a log line, whose prefix the kernel cuts after 127 characters."""
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9./-]*")
 
 
@@ -38,3 +40,13 @@ def class_name(direction: Direction, policies: tuple[str, ...]) -> str:
         return f"{prefix}/{words}"
     readable = re.sub(r"[^a-z0-9./-]", "", words.lower())[:LONGEST] or "policy"
     return f"{prefix}/{readable}/{digest(*policies)}"
+
+
+def log_name(name: str) -> str:
+    """What a log line calls a class: its name, or where that is too long its beginning and a digest."""
+    return name if len(name) <= LONGEST_LOGGED else f"{name[: LONGEST_LOGGED - 9]}/{digest(name)}"
+
+
+def inner_chain(name: str, part: str) -> str:
+    """A chain inside a class. Class names have no underscore, so no class can have this name."""
+    return f"{name}_{part}"

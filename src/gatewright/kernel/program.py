@@ -23,7 +23,18 @@ from gatewright.engine.addresses import FAMILIES
 from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Tier, TierRules
 from gatewright.engine.model import Rule as PolicyRule
 from gatewright.kernel.cover import At, Cover, Part, cover
-from gatewright.kernel.names import class_name, digest, policies_of
+from gatewright.kernel.denial import DROP, POLICY, counters, denial, limits
+from gatewright.kernel.guards import (
+    NO_GUARDS,
+    Guards,
+    destination_guard,
+    guard_chains,
+    guard_sets,
+    link_guard,
+    source_guard,
+)
+from gatewright.kernel.names import class_name, digest, inner_chain, policies_of
+from gatewright.kernel.options import Options
 from gatewright.kernel.table import (
     ADDRESS_FIELD,
     Chain,
@@ -45,19 +56,11 @@ from gatewright.kernel.table import (
 
 POLICE, DESTINATION, REVOKED = "police", "destination", "revoked"
 HOOKS = ("forward", "input")
-DROP, ACCEPT, RETURN = Verdict(Verb.DROP), Verdict(Verb.ACCEPT), Verdict(Verb.RETURN)
+ACCEPT, RETURN = Verdict(Verb.ACCEPT), Verdict(Verb.RETURN)
 ACCEPT_OF = {Direction.INGRESS: ACCEPT, Direction.EGRESS: Verdict(Verb.GOTO, DESTINATION)}
 """What accepting means in a class: an egress class hands on to the destination's side."""
 PEER_SIDE = {Direction.INGRESS: Side.SOURCE, Direction.EGRESS: Side.DESTINATION}
 SUBJECT_SIDE = {Direction.INGRESS: Side.DESTINATION, Direction.EGRESS: Side.SOURCE}
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`table`: the name of our table. `revoked_mask`: the bit of the connection mark that ends a connection."""
-
-    table: str = "gatewright"
-    revoked_mask: int = 0x1000
 
 
 class CompiledRules(Protocol):
@@ -88,40 +91,46 @@ class Stage:
     action: Action
 
 
-def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Options | None = None) -> Program:
+def node_program(
+    compiled: CompiledRules, local: Iterable[int], *, options: Options | None = None, guards: Guards = NO_GUARDS
+) -> Program:
     """The program of a node whose pods are the endpoints at the positions `local`.
 
-    Endpoints on the host network, without addresses, or not restricted by anything, stand in no map.
+    Endpoints on the host network, without addresses, or not restricted by anything, stand in no map. `guards` fills the
+    sets of the guards that the options ask for.
     """
     options = options or Options()
     subjects = sorted(set(local))
-    sets: list[Set] = []
+    sets = list(guard_sets(options, guards))
     maps: list[VerdictMap] = []
     chains = list(frame(options))
     for direction in (Direction.EGRESS, Direction.INGRESS):
         classes = _classes(compiled, subjects, direction)
         for pod_class in classes:
-            class_sets, class_chains = _class_parts(pod_class, compiled.at)
+            class_sets, class_chains = _class_parts(pod_class, compiled.at, options)
             sets += class_sets
             chains += class_chains
         maps += _maps(direction, classes)
-    return Program.of(options.table, sets, maps, chains)
+    return Program.of(options.table, sets, maps, chains, counters(chains), limits(options))
 
 
 def frame(options: Options) -> Iterator[Chain]:
-    """The chains every program has."""
+    """The chains that do not depend on policies.
+
+    A packet's source is checked first, since a packet with a borrowed address could belong to somebody's connection; an
+    audit ends none, whatever was marked before it began.
+    """
     for hook in HOOKS:
         yield Chain(hook, (Rule(None, Verdict(Verb.GOTO, POLICE)),), hook)
     egress = [Rule(None, _look_up(Direction.EGRESS, family)) for family in FAMILIES]
     ingress = [Rule(None, _look_up(Direction.INGRESS, family)) for family in FAMILIES]
-    before = (
-        Rule(Marked(options.revoked_mask), Verdict(Verb.GOTO, REVOKED)),
-        Rule(Tracked(), ACCEPT),
-        Rule(NeighbourDiscovery(), ACCEPT),
-    )
-    yield Chain(POLICE, (*before, *egress, Rule(None, Verdict(Verb.GOTO, DESTINATION))))
-    yield Chain(DESTINATION, (*ingress, Rule(None, ACCEPT)))
-    yield Chain(REVOKED, (Rule(IsTcp(), Verdict(Verb.RESET)), Rule(None, DROP)))
+    revoked = () if options.audit else (Rule(Marked(options.revoked_mask), Verdict(Verb.GOTO, REVOKED)),)
+    before = (*link_guard(options), *revoked, Rule(Tracked(), ACCEPT), Rule(NeighbourDiscovery(), ACCEPT))
+    yield Chain(POLICE, (*before, *source_guard(options), *egress, Rule(None, Verdict(Verb.GOTO, DESTINATION))))
+    yield Chain(DESTINATION, (*destination_guard(options), *ingress, Rule(None, ACCEPT)))
+    if not options.audit:
+        yield Chain(REVOKED, (Rule(IsTcp(), Verdict(Verb.RESET)), Rule(None, DROP)))
+    yield from guard_chains(options)
 
 
 def _map_name(direction: Direction, family: int) -> str:
@@ -173,33 +182,51 @@ def _key(pod: Endpoint) -> str:
     return f"{pod.namespace}/{pod.name}/{pod.kind}"
 
 
-def _class_parts(pod_class: PodClass, at: At) -> tuple[list[Set], list[Chain]]:
-    """The sets and chains of one class. Only an Admin tier that can pass needs a chain of its own."""
+def _class_parts(pod_class: PodClass, at: At, options: Options) -> tuple[list[Set], list[Chain]]:
+    """The sets and chains of one class.
+
+    Chains of their own have an Admin tier that can pass, and stages whose denials are more than a drop.
+    """
     direction = pod_class.rules.direction
     accept = ACCEPT_OF[direction]
     sets: list[Set] = []
     chains: list[Chain] = []
     own: list[Rule] = []
-    end: Verdict = accept
+    end: tuple[Rule, ...] = (Rule(None, accept),)
     for tier in pod_class.rules.tiers:
         if tier.tier is Tier.NETWORK_POLICY and not tier.policies:
             continue
         stages = _stages(tier, at)
         tier_rules: list[Rule] = []
         for stage in stages:
-            stage_sets, stage_rules = _stage_parts(pod_class, stage, tier.tier)
+            denies = stage.action is Action.DENY and not options.plain_drop
+            if denies:
+                chains.append(_denial_chain(pod_class, stage, options))
+            verdict = Verdict(Verb.GOTO, chains[-1].name) if denies else _verdict(direction, stage.action, tier.tier)
+            stage_sets, stage_rules = _stage_parts(pod_class, stage, verdict)
             sets += stage_sets
             tier_rules += stage_rules
         if tier.tier is Tier.ADMIN and any(stage.action is Action.PASS for stage in stages):
-            chain = f"{pod_class.name}/admin"
+            chain = inner_chain(pod_class.name, "admin")
             chains.append(Chain(chain, tuple(tier_rules)))
             tier_rules = [Rule(None, Verdict(Verb.JUMP, chain))]
         own += tier_rules
         if tier.tier is Tier.NETWORK_POLICY:
-            end = DROP
+            end = denial(options, pod_class.name, POLICY, accept)
             break
-    chains.append(Chain(pod_class.name, (*own, Rule(None, end))))
+    chains.append(Chain(pod_class.name, (*own, *end)))
     return sets, chains
+
+
+def _denial_chain(pod_class: PodClass, stage: Stage, options: Options) -> Chain:
+    """Where packets go that a cluster tier denies."""
+    accept = ACCEPT_OF[pod_class.rules.direction]
+    return Chain(inner_chain(pod_class.name, stage.name), denial(options, pod_class.name, stage.name, accept))
+
+
+def _verdict(direction: Direction, action: Action, tier: Tier) -> Verdict:
+    accept = ACCEPT_OF[direction]
+    return {Action.ACCEPT: accept, Action.DENY: DROP, Action.PASS: RETURN if tier is Tier.ADMIN else accept}[action]
 
 
 def _stages(tier: TierRules, at: At) -> list[Stage]:
@@ -212,22 +239,18 @@ def _stages(tier: TierRules, at: At) -> list[Stage]:
             runs.append((rule.action, []))
         runs[-1][1].append(rule)
     prefix = tier.tier.name.lower()
-    return [Stage(f"{prefix}{number}.", cover(rules, at), action) for number, (action, rules) in enumerate(runs)]
+    return [Stage(f"{prefix}{number}", cover(rules, at), action) for number, (action, rules) in enumerate(runs)]
 
 
-def _stage_parts(pod_class: PodClass, stage: Stage, tier: Tier) -> tuple[list[Set], list[Rule]]:
+def _stage_parts(pod_class: PodClass, stage: Stage, verdict: Verdict) -> tuple[list[Set], list[Rule]]:
     direction = pod_class.rules.direction
-    verdict = {
-        Action.ACCEPT: ACCEPT_OF[direction],
-        Action.DENY: DROP,
-        Action.PASS: RETURN if tier is Tier.ADMIN else ACCEPT_OF[direction],
-    }[stage.action]
+    prefix = f"{pod_class.name}/{stage.name}." if stage.name else f"{pod_class.name}/"
     if stage.cover.everything:
         return [], [Rule(None, verdict)]
     sets: list[Set] = []
     rules: list[Rule] = []
     for part in stage.cover.parts:
-        part_set = _set(f"{pod_class.name}/{stage.name}{part.suffix}", part)
+        part_set = _set(f"{prefix}{part.suffix}", part)
         sets.append(part_set)
         side = PEER_SIDE[direction] if part.family else None
         rules.append(Rule(InSet(part_set.name, part_set.fields, side), verdict))

@@ -31,7 +31,8 @@ def staged(old: Program | None, new: Program) -> Iterator[str]:
     if old is None:
         yield listing(dataclasses.replace(new, sets=()))
     else:
-        yield delta(Program.of(old.table, (*old.sets, *fresh), old.maps, old.chains), new)
+        filled = Program.of(old.table, (*old.sets, *fresh), old.maps, old.chains, old.counters, old.limits)
+        yield delta(filled, new)
 
 
 def _declaration(table: str, part: Set) -> str:
