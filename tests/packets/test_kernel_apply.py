@@ -14,9 +14,9 @@ from gatewright.kernel.apply import apply, generation, read_back, remove
 from gatewright.kernel.delta import delta
 from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.nft import Library, Mode, Nft, Outcome
+from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
 from gatewright.kernel.preflight import everything, preflight
-from gatewright.kernel.program import node_program
 from gatewright.kernel.staging import PIECE
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import whole

@@ -15,7 +15,7 @@ from gatewright.engine.model import Direction
 from gatewright.kernel.apply import apply
 from gatewright.kernel.conntrack import Flow, Revocation, flows, revoke
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import node_program
+from gatewright.kernel.node import node_program
 from tests.packets.netns import FREE_PORT, NODE, NodeNamespace
 from tests.unit.kernel import cases
 from tests.unit.kernel.cases import World, accept, isolated, tcp, udp, world

@@ -96,6 +96,15 @@ class Compiled:
             for address in endpoint.addresses
         }
 
+    def is_subject(self, position: int) -> bool:
+        """Whether rules are compiled for who is at a position: somebody is there."""
+        return self.snapshot.roster.is_taken(position)
+
+    @property
+    def holders(self) -> Mapping[IPAddress, tuple[int, ...]]:
+        """The positions of those who have an address: several on the host network, or for a moment."""
+        return self.snapshot.roster.holders
+
     def apply(self, changes: Changes) -> Update:
         """The rules after a change of objects, worked out from these."""
         step = self.snapshot.step(changes)
@@ -114,7 +123,7 @@ class Compiled:
         other_ports = PodSet.of(
             [one.position for one in step.moves if one.before and one.after and not _same_names(one.before, one.after)]
         )
-        return Update(following, step, following._redraft(stale | dict(step.policies), came, left, other_ports))
+        return Update(self, following, step, following._redraft(stale | dict(step.policies), came, left, other_ports))
 
     def _redraft(
         self,
@@ -159,11 +168,12 @@ class Compiled:
 
 
 class Update(msgspec.Struct, frozen=True):
-    """What follows from a change: the rules now, what in the snapshot led to them, and the classes it touches.
+    """What follows from a change: the rules before and now, what in the snapshot led to them, the classes it touches.
 
     `touched` are, by direction, those that are new, gone, have other rules or other members.
     """
 
+    before: Compiled
     compiled: Compiled
     step: Step
     touched: dict[Direction, set[ClassKey]]

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from gatewright.engine.addresses import FAMILIES, IPAddress
 from gatewright.engine.model import Direction
+from gatewright.kernel.change import SetChange
 from gatewright.kernel.denial import denial, guard
 from gatewright.kernel.options import Options
 from gatewright.kernel.table import (
@@ -83,6 +84,13 @@ def guard_sets(options: Options, guards: Guards) -> Iterator[Set]:
             yield Set(f"{RANGES}{family}", field, True, frozenset(_spans(family, guards.ranges)))
             known = frozenset((int(item),) for item in guards.known if item.version == family)
             yield Set(f"{KNOWN}{family}", field, False, known)
+
+
+def guard_changes(options: Options, old: Guards, new: Guards) -> tuple[SetChange, ...]:
+    """What other contents of the guards' sets change in them."""
+    pairs = zip(guard_sets(options, old), guard_sets(options, new), strict=True)
+    changes = (SetChange(now, was.elements - now.elements, now.elements - was.elements) for was, now in pairs)
+    return tuple(change for change in changes if change.gone or change.added)
 
 
 def _spans(family: int, ranges: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Iterator[Element]:

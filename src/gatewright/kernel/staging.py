@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from gatewright.kernel.delta import delta
-from gatewright.kernel.table import Program, Set
-from gatewright.kernel.text import listing, set_elements, set_type
+from gatewright.kernel.delta import declaration, delta
+from gatewright.kernel.table import Program
+from gatewright.kernel.text import listing, set_elements
 
 PIECE = 2000
 """Elements a transaction; the widest, an IPv6 range, takes some 150 bytes of the 208 KiB every socket may send."""
@@ -22,18 +22,14 @@ def staged(old: Program | None, new: Program) -> Iterator[str]:
     """The transactions that lead from what the kernel holds (None: no table) to the new program."""
     before = {part.name for part in old.sets} if old else set()
     fresh = tuple(part for part in new.sets if part.name not in before)
-    yield f"add table inet {new.table}\n" + "".join(_declaration(new.table, part) for part in fresh)
+    table = f"inet {new.table}"
+    yield f"add table {table}\n" + "".join(f"{declaration(table, part)}\n" for part in fresh)
     for part in fresh:
         words = set_elements(part, part.elements)
         for start in range(0, len(words), PIECE):
             piece = ", ".join(words[start : start + PIECE])
-            yield f"add element inet {new.table} {part.name} {{ {piece} }}\n"
+            yield f"add element {table} {part.name} {{ {piece} }}\n"
     if old is None:
         yield listing(dataclasses.replace(new, sets=()))
     else:
-        filled = Program.of(old.table, (*old.sets, *fresh), old.maps, old.chains, old.counters, old.limits)
-        yield delta(filled, new)
-
-
-def _declaration(table: str, part: Set) -> str:
-    return f"add set inet {table} {part.name} {{ {set_type(part)} }}\n"
+        yield delta(Program.of(old.table, (*old.sets, *fresh), old.maps, old.chains, old.counters, old.limits), new)

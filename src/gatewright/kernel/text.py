@@ -13,7 +13,6 @@ from gatewright.kernel.table import (
     AddressRequest,
     Chain,
     Count,
-    Counter,
     Element,
     Field,
     Foreign,
@@ -118,11 +117,6 @@ def hook_spec(chain: Chain) -> str:
 def limit_body(limit: Limit) -> str:
     """What a named limit lets pass."""
     return f"rate {limit.rate}/second burst {limit.burst} packets"
-
-
-def counter_declaration(table: str, counter: Counter) -> str:
-    """The command that makes a counter."""
-    return f"add counter inet {table} {counter.name}"
 
 
 def set_type(part: Set) -> str:

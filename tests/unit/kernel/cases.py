@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from gatewright.engine.addresses import ALL_ADDRESSES, NO_ADDRESSES, AddressSet, IPAddress
+from gatewright.engine.compile import Class, ClassKey
 from gatewright.engine.model import (
     Action,
     Direction,
@@ -28,6 +29,7 @@ from gatewright.engine.podset import PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, EVERY_PORT, PortSet, Protocol
 from gatewright.kernel import table
 from gatewright.kernel.guards import Guards
+from gatewright.kernel.names import policies_of
 from gatewright.kernel.options import Options
 
 TCP, UDP, ICMP, SCTP, EXPERIMENT = 6, 17, 1, 132, 253
@@ -42,7 +44,7 @@ Traffic = tuple[int, int]
 
 @dataclass(frozen=True)
 class World:
-    """What `node_program` asks of compiled rules: endpoints, and the rules of each in each direction."""
+    """What a program asks of compiled rules: endpoints, and the classes that the rules of each make of them."""
 
     endpoints: tuple[Endpoint, ...]
     ingress: tuple[DirectionRules, ...]
@@ -53,6 +55,22 @@ class World:
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
         return (self.ingress if direction is Direction.INGRESS else self.egress)[index]
+
+    def classes(self, direction: Direction) -> dict[ClassKey, Class]:
+        """Endpoints by the instance of their rules; those of the same policies are of one cell."""
+        cells: dict[tuple[str, ...], int] = {}
+        found: dict[ClassKey, Class] = {}
+        for rules in dict.fromkeys(self.rules(one.index, direction) for one in self.endpoints):
+            members = [one.index for one in self.endpoints if self.rules(one.index, direction) is rules]
+            cell = cells.setdefault(policies_of(rules), len(cells))
+            key = cell, (PortSet.of(Protocol.TCP, (len(found) + 1,) * 2),)
+            found[key] = Class(key, PodSet.of(members), rules)
+        return found
+
+    @property
+    def holders(self) -> dict[IPAddress, tuple[int, ...]]:
+        """Who has an address; all addresses here are different."""
+        return {address: (one.index,) for one in self.endpoints for address in one.addresses}
 
 
 def pod(index: int, *, v4: bool = True, v6: bool = True, host_network: bool = False) -> Endpoint:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gatewright.engine.model import Action, Direction, DirectionRules, RuleOrigin, Tier, TierRules
 from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC
-from gatewright.kernel.cover import cover, disjoint
-from gatewright.kernel.program import node_program
+from gatewright.kernel.cover import disjoint, elements, reach
+from gatewright.kernel.node import node_program
 from gatewright.kernel.table import Program
 from tests.unit.kernel import cases
 from tests.unit.kernel.cases import World, accept, isolated, tcp, udp, world
@@ -94,7 +94,7 @@ def test_a_host_network_pod_and_one_without_address_are_no_subjects() -> None:
 
 def test_a_peer_without_address_contributes_nothing() -> None:
     pods = (cases.pod(0), cases.pod(1, v4=False, v6=False))
-    assert cover([accept(tcp(80), pods=(1,))], pods.__getitem__).parts == ()
+    assert elements(reach([accept(tcp(80), pods=(1,))]), pods.__getitem__) == {}
 
 
 def test_a_single_stack_pod_stands_in_the_map_of_its_family_only() -> None:
@@ -159,4 +159,5 @@ def test_everyone_on_everything_needs_no_set() -> None:
 
 
 def test_a_rule_that_covers_no_traffic_makes_no_set() -> None:
-    assert cover([accept(NO_TRAFFIC, pods=(0,), blocks=("10.0.0.0/8",))], (cases.pod(0),).__getitem__).parts == ()
+    rule = accept(NO_TRAFFIC, pods=(0,), blocks=("10.0.0.0/8",))
+    assert elements(reach([rule]), (cases.pod(0),).__getitem__) == {}

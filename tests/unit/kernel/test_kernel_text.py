@@ -7,8 +7,8 @@ import pytest
 from gatewright.engine.model import Action, Direction, DirectionRules, RuleOrigin, Tier, TierRules
 from gatewright.engine.ports import ALL_TRAFFIC, PortSet, Protocol
 from gatewright.kernel.delta import delta
+from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
-from gatewright.kernel.program import node_program
 from gatewright.kernel.table import Chain, Foreign, Program, Rule
 from gatewright.kernel.text import whole
 from tests.golden import assert_golden
