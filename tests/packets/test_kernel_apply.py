@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -14,8 +15,8 @@ from gatewright.kernel.delta import delta, difference
 from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.nft import Library, Mode, Nft, Outcome
 from gatewright.kernel.node import node_program
+from gatewright.kernel.options import Options
 from gatewright.kernel.preflight import everything, preflight
-from gatewright.kernel.program import Options
 from gatewright.kernel.staging import PIECE
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import whole
@@ -37,9 +38,9 @@ def program_of(*ports: Ports, pods: int = 3) -> Program:
 
 
 @FEW
-@given(cases.worlds())
-def test_every_program_reads_back_as_it_was_applied(empty: Namespace, where: World) -> None:
-    program = node_program(where, range(4))
+@given(cases.worlds(), cases.all_options)
+def test_every_program_reads_back_as_it_was_applied(empty: Namespace, where: World, options: Options) -> None:
+    program = node_program(where, range(4), options=options, guards=cases.GUARDS)
 
     def work() -> Program | None:
         nft = Nft(Library())
@@ -50,9 +51,13 @@ def test_every_program_reads_back_as_it_was_applied(empty: Namespace, where: Wor
 
 
 @FEW
-@given(cases.worlds(), cases.worlds())
-def test_a_difference_leaves_exactly_the_new_program(empty: Namespace, first: World, second: World) -> None:
-    old, new = node_program(first, range(4)), node_program(second, range(3))
+@given(cases.worlds(), cases.worlds(), cases.all_options)
+def test_a_difference_leaves_exactly_the_new_program(
+    empty: Namespace, first: World, second: World, options: Options
+) -> None:
+    fewer = dataclasses.replace(cases.GUARDS, links=frozenset(), known=frozenset(cases.pod(7).addresses))
+    old = node_program(first, range(4), options=options, guards=cases.GUARDS)
+    new = node_program(second, range(3), options=options, guards=fewer)
 
     def work() -> Program | None:
         nft = Nft(Library())
@@ -124,6 +129,7 @@ def test_drift_is_seen_and_repaired(empty: Namespace, nft: Nft) -> None:
         "delete element inet gatewright ingress4 { 10.77.0.1 }",
         "add chain inet gatewright forward { policy drop; }",
         "add counter inet gatewright stranger",
+        "add limit inet gatewright stranger { rate 1/minute }",
         "add set inet gatewright stranger { type mark; }",
     )
 

@@ -18,7 +18,7 @@ from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import Options
+from gatewright.kernel.options import Options
 from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import removal, whole

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from gatewright.kernel.table import Chain, Element, Program, Set, VerdictMap
+from gatewright.kernel.denial import counters
+from gatewright.kernel.table import Chain, Counter, Element, Program, Set, VerdictMap
 
 NO_ELEMENTS: frozenset[Element] = frozenset()
 
@@ -47,14 +48,17 @@ class Change:
     written: tuple[Chain, ...] = ()
     new_chains: frozenset[str] = frozenset()
     gone_chains: tuple[str, ...] = ()
+    new_counters: tuple[Counter, ...] = ()
+    gone_counters: tuple[Counter, ...] = ()
 
     def __bool__(self) -> bool:
         return self != NO_CHANGE
 
     @property
     def only_elements(self) -> bool:
-        """Whether no set, map or chain comes, goes or is written anew."""
-        return not (self.new_sets or self.gone_sets or self.written or self.gone_chains)
+        """Whether no set, chain or counter comes, goes or is written anew."""
+        names = self.gone_sets or self.gone_chains or self.gone_counters
+        return not (self.new_sets or self.written or self.new_counters or names)
 
     @property
     def element_count(self) -> int:
@@ -80,7 +84,8 @@ class Change:
             for one in old.maps
         ]
         kept = without(old.chains, {*self.gone_chains, *(one.name for one in self.written)})
-        return Program.of(old.table, (*sets, *self.new_sets), maps, (*kept, *self.written))
+        counted = {*old.counters, *self.new_counters}.difference(self.gone_counters)
+        return Program.of(old.table, (*sets, *self.new_sets), maps, (*kept, *self.written), counted, old.limits)
 
 
 NO_CHANGE = Change()
@@ -97,13 +102,18 @@ class Edits:
     written: list[Chain] = field(default_factory=list)
     new_chains: set[str] = field(default_factory=set)
     gone_chains: list[str] = field(default_factory=list)
+    new_counters: set[Counter] = field(default_factory=set)
+    gone_counters: set[Counter] = field(default_factory=set)
 
     def chains(self, old: Iterable[Chain], new: Iterable[Chain]) -> None:
-        """Some chains as they were and as they are."""
+        """The chains of a class as they were and as they are; its counters are those that they use."""
         before, after = {one.name: one for one in old}, {one.name: one for one in new}
         self.written += [one for name, one in after.items() if before.get(name) != one]
         self.new_chains |= after.keys() - before.keys()
         self.gone_chains += before.keys() - after.keys()
+        counted_before, counted_after = counters(before.values()), counters(after.values())
+        self.new_counters |= counted_after - counted_before
+        self.gone_counters |= counted_before - counted_after
 
     def change(self) -> Change:
         """All of it."""
@@ -115,6 +125,8 @@ class Edits:
             tuple(self.written),
             frozenset(self.new_chains),
             tuple(self.gone_chains),
+            tuple(self.new_counters),
+            tuple(self.gone_counters),
         )
 
 

@@ -33,6 +33,7 @@ from gatewright.kernel.cover import (
     pod_ports,
     spans,
 )
+from gatewright.kernel.options import Options
 from gatewright.kernel.program import Stage, class_chains, set_of, stages
 from gatewright.kernel.table import Chain, Element, Set
 
@@ -68,11 +69,16 @@ class PodClass:
     addresses: Addresses
     stages: tuple[Stage, ...]
     sizes: tuple[Mapping[Part, int], ...]
+    options: Options
 
     @property
     def chains(self) -> tuple[Chain, ...]:
         """Its chains."""
-        return class_chains(self.name, self.rules.direction, list(zip(self.stages, self.sizes, strict=True)))
+        return class_chains(self.name, self.rules.direction, self._staged, self.options)
+
+    @property
+    def _staged(self) -> list[tuple[Stage, Mapping[Part, int]]]:
+        return list(zip(self.stages, self.sizes, strict=True))
 
     def sets(self, at: At) -> Iterator[Set]:
         """Its sets, worked out from the beginning."""
@@ -103,7 +109,7 @@ class Ground:
         return found
 
 
-def begin(name: str, rules: DirectionRules, addresses: Addresses, at: At, edits: Edits) -> PodClass:
+def begin(name: str, rules: DirectionRules, addresses: Addresses, at: At, edits: Edits, options: Options) -> PodClass:
     """A class that was not there before."""
     own = stages(rules)
     sizes: list[Mapping[Part, int]] = []
@@ -111,7 +117,7 @@ def begin(name: str, rules: DirectionRules, addresses: Addresses, at: At, edits:
         found = elements(stage.reach, at)
         edits.new_sets += [set_of(name, stage, part, items) for part, items in found.items()]
         sizes.append({part: len(items) for part, items in found.items()})
-    made = PodClass(name, rules, addresses, own, tuple(sizes))
+    made = PodClass(name, rules, addresses, own, tuple(sizes), options)
     edits.chains((), made.chains)
     return made
 
@@ -127,7 +133,7 @@ def follow(old: PodClass, rules: DirectionRules, addresses: Addresses, ground: G
         sizes.append(_put(old.name, stage, had, found, edits) if found else had)
     for stage, had in known.values():
         edits.gone_sets += [set_of(old.name, stage, part).name for part in had]
-    made = PodClass(old.name, rules, addresses, own, tuple(sizes))
+    made = PodClass(old.name, rules, addresses, own, tuple(sizes), old.options)
     if own is not old.stages or any(was.keys() != now.keys() for was, now in zip(old.sizes, sizes, strict=True)):
         edits.chains(old.chains, made.chains)
     return made

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from gatewright.engine.addresses import IPAddress
 from gatewright.kernel.errors import NetlinkFailed
 from gatewright.kernel.netlink import ACK, DUMP, NETLINK_NETFILTER, Netlink, attribute, attributes
-from gatewright.kernel.program import Options
+from gatewright.kernel.options import Options
 
 _NEW, _GET = 1 << 8, 1 << 8 | 1
 _ORIGINAL, _REPLY, _STATUS, _MARK, _ZONE, _MARK_MASK = 1, 2, 3, 8, 18, 21

@@ -47,6 +47,8 @@ def difference(old: Program, new: Program) -> Change | None:
         tuple(chain for chain in new.chains if chains.get(chain.name) != chain),
         frozenset(new_chains - chains.keys()),
         tuple(chain.name for chain in old.chains if chain.name not in new_chains),
+        tuple(counter for counter in new.counters if counter not in frozenset(old.counters)),
+        tuple(counter for counter in old.counters if counter not in frozenset(new.counters)),
     )
 
 
@@ -63,7 +65,7 @@ def declaration(table: str, part: Set) -> str:
 def _frame(program: Program) -> object:
     """What only a new table can change."""
     hooks = {(chain.name, chain.hook) for chain in program.chains if chain.hook}
-    return program.table, hooks, [(part.name, part.field, part.verb) for part in program.maps]
+    return program.table, hooks, [(part.name, part.field, part.verb) for part in program.maps], program.limits
 
 
 def _kinds_changed(old: Program, new: Program) -> bool:
@@ -80,6 +82,7 @@ def _set_change(part: Set, was: frozenset[Element]) -> SetChange:
 
 
 def _lines(change: Change, table: str) -> Iterator[str]:
+    yield from (f"add counter {table} {counter.name}" for counter in change.new_counters)
     yield from (declaration(table, part) for part in change.new_sets)
     yield from (f"add chain {table} {chain.name}" for chain in change.written if chain.name in change.new_chains)
     for entry in change.maps:
@@ -97,6 +100,7 @@ def _lines(change: Change, table: str) -> Iterator[str]:
         yield from _elements("add", table, entry.part.name, map_elements(entry.part, entry.added))
     yield from (f"delete chain {table} {name}" for name in change.gone_chains)
     yield from (f"delete set {table} {name}" for name in change.gone_sets)
+    yield from (f"delete counter {table} {counter.name}" for counter in change.gone_counters)
 
 
 def _elements(verb: str, table: str, name: str, words: list[str]) -> Iterator[str]:

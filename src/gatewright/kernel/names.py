@@ -17,6 +17,8 @@ from gatewright.engine.model import Direction, DirectionRules, RuleOrigin
 
 LONGEST = 160
 """Of a class name; the kernel takes 255 characters, and sets add a suffix."""
+LONGEST_LOGGED = 100
+"""Of a class name in a log line, whose prefix the kernel cuts after 127 characters."""
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*")
 
 
@@ -43,3 +45,11 @@ def class_name(direction: Direction, policies: tuple[str, ...]) -> str:
         return f"{prefix}/{words}"
     readable = re.sub(r"[^a-z0-9./-]", "", words.lower())[:LONGEST] or "policy"
     return f"{prefix}/{readable}/{digest(*policies)}"
+
+
+def log_name(name: str) -> str:
+    """What a log line calls a class: its name, or where that is too long its beginning and a digest."""
+    if len(name) <= LONGEST_LOGGED:
+        return name
+    end = f"/{digest(name)}"
+    return name[: LONGEST_LOGGED - len(end)] + end

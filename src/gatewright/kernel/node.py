@@ -22,8 +22,11 @@ from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.roster import Move
 from gatewright.kernel.change import Change, Edits, MapChange
 from gatewright.kernel.classes import Addresses, CompiledRules, Ground, PodClass, begin, end, follow
+from gatewright.kernel.denial import counters, limits
+from gatewright.kernel.guards import NO_GUARDS, Guards, guard_changes, guard_sets
 from gatewright.kernel.names import class_name, digest, policies_of
-from gatewright.kernel.program import Options, frame, verdict_map
+from gatewright.kernel.options import Options
+from gatewright.kernel.program import frame, verdict_map
 from gatewright.kernel.table import Program, VerdictMap
 
 Cells = Mapping[Direction, Collection[int]]
@@ -33,19 +36,22 @@ Cells = Mapping[Direction, Collection[int]]
 class NodeProgram:
     """What a node's kernel should hold for some compiled rules, about all pods that these are about. A value."""
 
-    def __init__(self, rules: CompiledRules, options: Options) -> None:
+    def __init__(self, rules: CompiledRules, options: Options, guards: Guards) -> None:
         """An empty program; `of` and `after` make those that are not."""
         self.options = options
+        self.guards = guards
         self._rules = rules
-        self._sides = {direction: _Side(direction) for direction in Direction}
+        self._sides = {direction: _Side(direction, options) for direction in Direction}
 
     @classmethod
-    def of(cls, rules: CompiledRules, options: Options | None = None) -> tuple[NodeProgram, Program]:
+    def of(
+        cls, rules: CompiledRules, options: Options | None = None, guards: Guards = NO_GUARDS
+    ) -> tuple[NodeProgram, Program]:
         """The program of compiled rules, from the beginning: as a value that goes on, and as what it is now.
 
         Endpoints on the host network, without addresses, or not restricted by anything, stand in no map.
         """
-        made = cls(rules, options or Options())
+        made = cls(rules, options or Options(), guards)
         empty = made.program
         cells = {direction: {key[0] for key in rules.classes(direction)} for direction in Direction}
         return made, made._follow(cells, Ground(rules, rules, NO_PODS)).after(empty)
@@ -70,6 +76,12 @@ class NodeProgram:
         ground = Ground(update.before, update.compiled, PodSet.of([one.position for one in moves]))
         return following, following._follow(cells, ground)
 
+    def guarded(self, guards: Guards) -> tuple[NodeProgram, Change]:
+        """The program with other contents of the guards' sets, and what that changes."""
+        following = copy(self)
+        following.guards = guards
+        return following, Change(sets=guard_changes(self.options, self.guards, guards))
+
     @property
     def program(self) -> Program:
         """All of it, worked out from the beginning."""
@@ -77,7 +89,9 @@ class NodeProgram:
         sets = [part for one in classes for part in one.sets(self._rules.at)]
         maps = [part for side in self._sides.values() for part in side.maps()]
         chains = [chain for one in classes for chain in one.chains]
-        return Program.of(self.options.table, sets, maps, (*frame(self.options), *chains))
+        sets += guard_sets(self.options, self.guards)
+        chains += frame(self.options)
+        return Program.of(self.options.table, sets, maps, chains, counters(chains), limits(self.options))
 
     def _follow(self, cells: Cells, ground: Ground) -> Change:
         edits = Edits()
@@ -89,14 +103,15 @@ class NodeProgram:
 class _Side:
     """One direction: the classes of each cell, and which of them have an address (the first has it)."""
 
-    def __init__(self, direction: Direction) -> None:
+    def __init__(self, direction: Direction, options: Options) -> None:
         self.direction = direction
+        self.options = options
         self.cells: dict[int, tuple[PodClass, ...]] = {}
         self.claims: dict[tuple[int, int], tuple[str, ...]] = {}
 
     def copy(self) -> _Side:
         """A side of its own."""
-        other = _Side(self.direction)
+        other = _Side(self.direction, self.options)
         other.cells, other.claims = dict(self.cells), dict(self.claims)
         return other
 
@@ -129,7 +144,7 @@ class _Side:
                 if was := old.pop(name, None):
                     made.append(follow(was, group.rules, addresses, ground, edits))
                 else:
-                    made.append(begin(name, group.rules, addresses, ground.after.at, edits))
+                    made.append(begin(name, group.rules, addresses, ground.after.at, edits, self.options))
             self.cells[cell] = tuple(made)
         for gone in old.values():
             end(gone, edits)
@@ -192,9 +207,11 @@ def _groups(rules: CompiledRules, direction: Direction, cells: Collection[int]) 
     return {cell: list(groups.values()) for cell, groups in found.items()}
 
 
-def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Options | None = None) -> Program:
+def node_program(
+    compiled: CompiledRules, local: Iterable[int], *, options: Options | None = None, guards: Guards = NO_GUARDS
+) -> Program:
     """The program of a node whose pods stand at the positions `local`, from rules that are about others too."""
-    return NodeProgram.of(_Local(compiled, PodSet.of(sorted(set(local)))), options)[1]
+    return NodeProgram.of(_Local(compiled, PodSet.of(sorted(set(local)))), options, guards)[1]
 
 
 @dataclass(frozen=True)

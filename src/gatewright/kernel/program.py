@@ -22,6 +22,9 @@ from gatewright.engine.addresses import FAMILIES
 from gatewright.engine.model import Action, Direction, DirectionRules, Tier
 from gatewright.engine.model import Rule as PolicyRule
 from gatewright.kernel.cover import PARTS, Part, Reach, reach
+from gatewright.kernel.denial import DROP, POLICY, denial
+from gatewright.kernel.guards import destination_guard, guard_chains, link_guard, source_guard
+from gatewright.kernel.options import Options
 from gatewright.kernel.table import (
     ADDRESS_FIELD,
     Chain,
@@ -43,19 +46,11 @@ from gatewright.kernel.table import (
 
 POLICE, DESTINATION, REVOKED = "police", "destination", "revoked"
 HOOKS = ("forward", "input")
-DROP, ACCEPT, RETURN = Verdict(Verb.DROP), Verdict(Verb.ACCEPT), Verdict(Verb.RETURN)
+ACCEPT, RETURN = Verdict(Verb.ACCEPT), Verdict(Verb.RETURN)
 ACCEPT_OF = {Direction.INGRESS: ACCEPT, Direction.EGRESS: Verdict(Verb.GOTO, DESTINATION)}
 """What accepting means in a class: an egress class hands on to the destination's side."""
 PEER_SIDE = {Direction.INGRESS: Side.SOURCE, Direction.EGRESS: Side.DESTINATION}
 SUBJECT_SIDE = {Direction.INGRESS: Side.DESTINATION, Direction.EGRESS: Side.SOURCE}
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`table`: the name of our table. `revoked_mask`: the bit of the connection mark that ends a connection."""
-
-    table: str = "gatewright"
-    revoked_mask: int = 0x1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +65,29 @@ class Stage:
     action: Action
     reach: Reach
 
+    @property
+    def label(self) -> str:
+        """Its name in log lines, and in the names of counters and chains."""
+        return self.name.rstrip(".")
+
 
 def frame(options: Options) -> Iterator[Chain]:
-    """The chains every program has."""
+    """The chains that do not depend on policies.
+
+    A packet's source is checked first, since a packet with a borrowed address could belong to somebody's connection. An
+    audit ends no connection, whatever was marked before it began.
+    """
     for hook in HOOKS:
         yield Chain(hook, (Rule(None, Verdict(Verb.GOTO, POLICE)),), hook)
     egress = [Rule(None, _look_up(Direction.EGRESS, family)) for family in FAMILIES]
     ingress = [Rule(None, _look_up(Direction.INGRESS, family)) for family in FAMILIES]
-    before = (
-        Rule(Marked(options.revoked_mask), Verdict(Verb.GOTO, REVOKED)),
-        Rule(Tracked(), ACCEPT),
-        Rule(NeighbourDiscovery(), ACCEPT),
-    )
-    yield Chain(POLICE, (*before, *egress, Rule(None, Verdict(Verb.GOTO, DESTINATION))))
-    yield Chain(DESTINATION, (*ingress, Rule(None, ACCEPT)))
-    yield Chain(REVOKED, (Rule(IsTcp(), Verdict(Verb.RESET)), Rule(None, DROP)))
+    revoked = () if options.audit else (Rule(Marked(options.revoked_mask), Verdict(Verb.GOTO, REVOKED)),)
+    before = (*link_guard(options), *revoked, Rule(Tracked(), ACCEPT), Rule(NeighbourDiscovery(), ACCEPT))
+    yield Chain(POLICE, (*before, *source_guard(options), *egress, Rule(None, Verdict(Verb.GOTO, DESTINATION))))
+    yield Chain(DESTINATION, (*destination_guard(options), *ingress, Rule(None, ACCEPT)))
+    if not options.audit:
+        yield Chain(REVOKED, (Rule(IsTcp(), Verdict(Verb.RESET)), Rule(None, DROP)))
+    yield from guard_chains(options)
 
 
 def map_name(direction: Direction, family: int) -> str:
@@ -126,37 +129,57 @@ def set_of(class_name: str, stage: Stage, part: Part, elements: Iterable[Element
     return Set(f"{class_name}/{stage.name}{part.suffix}", part.fields, part.interval, frozenset(elements))
 
 
-def class_chains(name: str, direction: Direction, own: Sequence[tuple[Stage, Collection[Part]]]) -> tuple[Chain, ...]:
+def class_chains(
+    name: str, direction: Direction, own: Sequence[tuple[Stage, Collection[Part]]], options: Options
+) -> tuple[Chain, ...]:
     """The chains of one class, given which parts of each stage have elements.
 
-    Only an Admin tier that can pass needs a chain of its own.
+    Chains of their own have an Admin tier that can pass, and stages whose denials are more than a drop.
     """
-    chains: list[Chain] = []
+    chains = [] if options.plain_drop else [_denial_chain(name, direction, stage, options) for stage in _denying(own)]
     rules: list[Rule] = []
     for tier, group in groupby(own, key=lambda each: each[0].tier):
         staged = list(group)
-        tier_rules = [rule for stage, parts in staged for rule in _stage_rules(name, direction, stage, parts)]
+        tier_rules = [rule for stage, parts in staged for rule in _stage_rules(name, direction, stage, parts, options)]
         if tier is Tier.ADMIN and any(stage.action is Action.PASS for stage, _ in staged):
             chain = f"{name}/admin"
             chains.append(Chain(chain, tuple(tier_rules)))
             tier_rules = [Rule(None, Verdict(Verb.JUMP, chain))]
         rules += tier_rules
     isolated = any(stage.tier is Tier.NETWORK_POLICY for stage, _ in own)
-    chains.append(Chain(name, (*rules, *class_end(direction, isolated))))
+    chains.append(Chain(name, (*rules, *class_end(name, direction, isolated, options))))
     return tuple(chains)
 
 
-def class_end(direction: Direction, isolated: bool) -> Iterator[Rule]:
+def class_end(name: str, direction: Direction, isolated: bool, options: Options) -> tuple[Rule, ...]:
     """What becomes of traffic that no rule of a class decided."""
-    yield Rule(None, DROP if isolated else ACCEPT_OF[direction])
+    accept = ACCEPT_OF[direction]
+    return denial(options, name, POLICY, accept) if isolated else (Rule(None, accept),)
 
 
-def _stage_rules(name: str, direction: Direction, stage: Stage, parts: Collection[Part]) -> Iterator[Rule]:
-    verdict = {
-        Action.ACCEPT: ACCEPT_OF[direction],
-        Action.DENY: DROP,
-        Action.PASS: RETURN if stage.tier is Tier.ADMIN else ACCEPT_OF[direction],
-    }[stage.action]
+def _denying(own: Iterable[tuple[Stage, Collection[Part]]]) -> Iterator[Stage]:
+    return (stage for stage, _ in own if stage.action is Action.DENY)
+
+
+def _denial_chain(name: str, direction: Direction, stage: Stage, options: Options) -> Chain:
+    """Where packets go that a cluster tier denies."""
+    return Chain(_denial_name(name, stage), denial(options, name, stage.label, ACCEPT_OF[direction]))
+
+
+def _denial_name(name: str, stage: Stage) -> str:
+    return f"{name}/{stage.label}"
+
+
+def _stage_verdict(name: str, direction: Direction, stage: Stage, options: Options) -> Verdict:
+    if stage.action is Action.DENY:
+        return DROP if options.plain_drop else Verdict(Verb.GOTO, _denial_name(name, stage))
+    return RETURN if stage.action is Action.PASS and stage.tier is Tier.ADMIN else ACCEPT_OF[direction]
+
+
+def _stage_rules(
+    name: str, direction: Direction, stage: Stage, parts: Collection[Part], options: Options
+) -> Iterator[Rule]:
+    verdict = _stage_verdict(name, direction, stage, options)
     if stage.reach.everything:
         yield Rule(None, verdict)
         return

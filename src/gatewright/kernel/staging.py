@@ -27,7 +27,7 @@ def staged(old: Program | None, new: Program) -> Iterator[str]:
     if old is None:
         yield listing(dataclasses.replace(new, sets=()))
     else:
-        yield delta(Program.of(old.table, (*old.sets, *fresh), old.maps, old.chains), new)
+        yield delta(Program.of(old.table, (*old.sets, *fresh), old.maps, old.chains, old.counters, old.limits), new)
 
 
 def staged_change(change: Change, table: str) -> Iterator[str]:

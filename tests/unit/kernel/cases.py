@@ -28,7 +28,9 @@ from gatewright.engine.model import (
 from gatewright.engine.podset import PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, EVERY_PORT, PortSet, Protocol
 from gatewright.kernel import table
+from gatewright.kernel.guards import Guards
 from gatewright.kernel.names import policies_of
+from gatewright.kernel.options import Options
 
 TCP, UDP, ICMP, SCTP, EXPERIMENT = 6, 17, 1, 132, 253
 NAMED = {TCP: Protocol.TCP, UDP: Protocol.UDP, SCTP: Protocol.SCTP}
@@ -176,6 +178,8 @@ class _Walk:
             if rule.match is not None and not self.match(rule.match):
                 continue
             then = rule.then
+            if isinstance(then, table.Log | table.Count):
+                continue
             if isinstance(then, table.LookUp):
                 target = self.maps[then.map].get(self.address[then.side]) if then.field is self.family else None
                 if target is not None:
@@ -295,3 +299,20 @@ def worlds(draw: st.DrawFn, count: int = 4) -> World:
         classes = draw(st.lists(direction_rules(count, direction), min_size=1, max_size=3))
         chosen[direction] = tuple(draw(st.sampled_from(classes)) for _ in range(count))
     return World(tuple(pod(index) for index in range(count)), chosen[Direction.INGRESS], chosen[Direction.EGRESS])
+
+
+all_options = st.builds(
+    Options,
+    audit=st.booleans(),
+    log_group=st.sampled_from((None, 0, 100)),
+    log_rate=st.integers(1, 1000),
+    log_burst=st.integers(1, 1000),
+    counters=st.booleans(),
+    start_closed=st.booleans(),
+    check_sources=st.booleans(),
+)
+GUARDS = Guards(
+    frozenset(map(ipaddress.ip_network, ("10.77.0.0/24", "10.77.1.0/24", "fd77::/64"))),
+    frozenset(address for index in range(3) for address in pod(index).addresses),
+    frozenset((9 + index, address) for index in range(2) for address in pod(index).addresses),
+)
