@@ -6,7 +6,7 @@ endpoints in order of namespace, name and kind; later ones put newcomers where s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 
 import msgspec
@@ -31,6 +31,17 @@ class Move(msgspec.Struct, frozen=True):
     position: int
     before: Endpoint | None
     after: Endpoint | None
+
+
+def scoped(moves: Iterable[Move], scope: Callable[[Endpoint], bool]) -> tuple[Move, ...]:
+    """The moves as somebody sees them who knows only the endpoints of a scope."""
+    seen = []
+    for move in moves:
+        before = move.before if move.before is not None and scope(move.before) else None
+        after = move.after if move.after is not None and scope(move.after) else None
+        if before is not None or after is not None:
+            seen.append(Move(move.position, before, after))
+    return tuple(seen)
 
 
 class Roster:

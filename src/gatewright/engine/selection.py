@@ -7,7 +7,7 @@ snapshot, mends those that a change touches, and says which ones these are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from functools import cached_property
 from typing import NamedTuple
@@ -57,13 +57,17 @@ Question = InNamespace | InNamespaces | OnNodes | Carrying
 
 
 class Selection:
-    """The endpoints of a snapshot, selectable. Host-network pods are never matched by pod selectors."""
+    """The endpoints of a snapshot, selectable. Host-network pods are never matched by pod selectors.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    With a `scope` only the endpoints of which it is true are there; moves of others are not for its `step`.
+    """
+
+    def __init__(self, snapshot: Snapshot, scope: Callable[[Endpoint], bool] | None = None) -> None:
         members: dict[str, list[int]] = {}
         declaring: dict[int, tuple[dict[PortName, Ranges], list[int]]] = {}
         hosts: list[int] = []
-        for one in snapshot.roster:
+        everyone = [one for one in snapshot.roster if scope is None or scope(one)]
+        for one in everyone:
             if one.host_network:
                 hosts.append(one.index)
                 continue
@@ -72,10 +76,11 @@ class Selection:
                 declaring.setdefault(id(one.named_ports), (one.named_ports, []))[1].append(one.index)
         self.snapshot = snapshot
         self.hosts = PodSet.of(hosts)
-        self.selectable = snapshot.roster.everyone - self.hosts
+        self.selectable = PodSet.of([one.index for one in everyone]) - self.hosts
+        self._scope = scope
         self._members = {name: PodSet.of(positions) for name, positions in members.items()}
         self._declaring = {own: (ports, PodSet.of(positions)) for own, (ports, positions) in declaring.items()}
-        self._labels = _index(snapshot)
+        self._labels = _index(everyone)
         self._blocks: dict[tuple[str, tuple[str, ...]], AddressSet] = {}
         self._names: dict[Canonical, frozenset[str]] = {}
         self._in_spaces: dict[Canonical, PodSet] = {}
@@ -181,7 +186,7 @@ class Selection:
         for move in step.moves:
             following._move(move, changed)
         if following._labels.overlay + len(step.moves) > MOST_MOVED:
-            following._labels = _index(step.snapshot)
+            following._labels = _index([one for one in step.snapshot.roster if not self._scope or self._scope(one)])
         elif step.moves:
             following._labels = following._labels.change([_relabelled(move) for move in step.moves])
         if step.nodes or any(_is_host(move.before) or _is_host(move.after) for move in step.moves):
@@ -260,9 +265,10 @@ class Selection:
         return old is None or new is None or before == after
 
 
-def _index(snapshot: Snapshot) -> Selectors:
-    """The labels of everyone."""
-    return Selectors([one.labels for one in snapshot.roster], [one.index for one in snapshot.roster])
+def _index(endpoints: Iterable[Endpoint]) -> Selectors:
+    """The labels of some endpoints."""
+    there = list(endpoints)
+    return Selectors([one.labels for one in there], [one.index for one in there])
 
 
 def _mend(
