@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -36,6 +36,7 @@ _PLAIN_SEND_BUFFER = 64 << 10
 """Bytes that every socket may send at once, whatever the machine's defaults."""
 _FORCED_SEND_BUFFER = 32
 """Of SOL_SOCKET: SO_SNDBUFFORCE, beyond net.core.wmem_max for those who may."""
+_DUMP_ATTEMPTS = 5
 _ADD_MEMBERSHIP = 1
 """Of SOL_NETLINK: NETLINK_ADD_MEMBERSHIP."""
 _SOL_NETLINK = 270
@@ -147,14 +148,27 @@ class Netlink:
             pass
 
 
+def dump(family: int, kind: int, question: bytes, keep: Callable[[bytes], bool] | None = None) -> list[bytes]:
+    """The whole answer to a question, or what is to be kept of it, asked again where it changed while it was read.
+
+    Raises OSError with the kernel's error number, InterruptedError when it changes faster than it can be read.
+    """
+    for _ in range(_DUMP_ATTEMPTS):
+        with suppress(InterruptedError), Netlink(family) as netlink:
+            return list(filter(keep, netlink.request(kind, DUMP, question)))
+    raise InterruptedError(errno.EINTR, "it changes faster than it can be read; try again")
+
+
 class Listener(Netlink):
-    """A socket on which the kernel speaks by itself; for a selector: `fileno`, then `receive` until it is empty."""
+    """A socket on which the kernel speaks by itself: orders and `join` first, then `listen`.
+
+    For a selector: when `fileno` is readable, `receive` until it is empty.
+    """
 
     def __init__(self, family: int, buffer: int) -> None:
         super().__init__(family)
-        for option in (socket.SO_RCVBUF, _FORCED_RECEIVE_BUFFER):
-            with suppress(PermissionError):
-                self._socket.setsockopt(socket.SOL_SOCKET, option, buffer)
+        with suppress(PermissionError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _FORCED_RECEIVE_BUFFER, buffer)
         self._socket.bind((0, 0))
 
     def fileno(self) -> int:
@@ -165,10 +179,14 @@ class Listener(Netlink):
         """Asks for the notifications of a group. Raises OSError with the kernel's error number."""
         self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
 
+    def listen(self) -> None:
+        """From now on nothing waits."""
+        self._socket.setblocking(False)
+
     def receive(self) -> list[Message] | None:
         """What has come since, without waiting; empty: nothing. None: the kernel had to throw some away."""
         try:
-            return list(messages(self._socket.recv(_ANSWER_SIZE, socket.MSG_DONTWAIT)))
+            return list(messages(self._socket.recv(_ANSWER_SIZE)))
         except BlockingIOError:
             return []
         except OSError as error:

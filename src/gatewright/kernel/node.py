@@ -86,9 +86,21 @@ class NodeProgram:
         return following, Change(sets=guard_changes(self.options, self.guards, guards))
 
     @property
+    def classes(self) -> Iterator[PodClass]:
+        """The classes of both directions."""
+        for side in self._sides.values():
+            yield from side.classes()
+
+    @property
+    def element_count(self) -> int:
+        """How many elements the sets and maps of all classes hold together."""
+        entries = sum(len(side.claims) for side in self._sides.values())
+        return entries + sum(sum(sizes.values()) for one in self.classes for sizes in one.sizes)
+
+    @property
     def program(self) -> Program:
         """All of it, worked out from the beginning."""
-        classes = [one for side in self._sides.values() for one in side.classes()]
+        classes = list(self.classes)
         sets = [part for one in classes for part in one.sets(self._rules.at)]
         maps = [part for side in self._sides.values() for part in side.maps()]
         chains = [chain for one in classes for chain in one.chains]

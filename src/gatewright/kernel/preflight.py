@@ -9,7 +9,7 @@ import ipaddress
 from pathlib import Path
 
 from gatewright.kernel.apply import generation
-from gatewright.kernel.conntrack import flows
+from gatewright.kernel.conntrack import table_use
 from gatewright.kernel.denial import counters, limits
 from gatewright.kernel.errors import KernelError, NftRefused
 from gatewright.kernel.guards import Guards, guard_sets
@@ -53,7 +53,7 @@ def preflight(nft: Nft | None = None, *, bridge: bool = False) -> list[KernelErr
     try:
         nft = nft or Nft()
         generation()
-        flows()
+        table_use()
     except KernelError as error:
         return [error]
     missing: list[KernelError] = []

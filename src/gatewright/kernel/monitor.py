@@ -1,0 +1,144 @@
+"""Says within milliseconds that somebody else touched our table.
+
+The kernel numbers the transactions of the packet filter, and its number alone says nothing: service proxies change
+their own tables all day long. But it also tells what each transaction changed, and who made it. Here that is cut down
+to transactions that touch our table and that are not ours.
+
+What is ours is known by the generation that `apply` left behind (`Monitor.ours`); process ids would do only where
+the kernel's are the ones we see, which they are not in a container. When the kernel had to throw notifications away,
+that is said too: the table may have been altered.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from gatewright.kernel.errors import NetlinkFailed, NotPermitted
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Listener, Message, attributes
+
+_GROUP = 7
+"""NFNLGRP_NFTABLES."""
+_SUBSYSTEM, _INET = 10, 1
+_NEW_TABLE, _DELETE_TABLE, _NEW_GENERATION = 0, 2, 15
+_GENERATION_ID, _PROCESS, _PROCESS_NAME, _TABLE_NAME = 1, 2, 3, 1
+_BUFFER = 8 << 20
+_MOST_READS = 256
+"""In one call; what is still there keeps the descriptor readable."""
+_REMEMBERED = 4096
+"""Generations of our own that are kept, should their notifications be read late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """A transaction of somebody else that touched our table. `removed`: the table is not there any more.
+
+    `program` and `pid` are the kernel's words for who it was; a pid is one of the machine's, not of our container.
+    """
+
+    generation: int
+    program: str
+    pid: int
+    removed: bool
+
+    def __str__(self) -> str:
+        return f"table {'removed' if self.removed else 'altered'} by {self.program} ({self.pid})"
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """The kernel threw notifications away: the table may have been altered."""
+
+    def __str__(self) -> str:
+        return "table may have been altered: more was changed than could be followed"
+
+
+class Monitor:
+    """Follows one `inet` table, in the network namespace of the thread that makes it. For a selector."""
+
+    def __init__(self, table: str, buffer: int = _BUFFER) -> None:
+        """Raises NotPermitted or NetlinkFailed."""
+        self._transaction = _Transaction(table.encode() + b"\0")
+        self._own: deque[int] = deque(maxlen=_REMEMBERED)
+        self._listener = Listener(NETLINK_NETFILTER, buffer)
+        try:
+            self._listener.join(_GROUP)
+        except PermissionError as error:
+            self._listener.close()
+            raise NotPermitted("follow changes of the packet filter") from error
+        except OSError as error:
+            self._listener.close()
+            raise NetlinkFailed(f"changes of the packet filter cannot be followed: {error.strerror}") from error
+        self._listener.listen()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when the packet filter changed."""
+        return self._listener.fileno()
+
+    def close(self) -> None:
+        """Stops following."""
+        self._listener.close()
+
+    def ours(self, generation: int | None) -> None:
+        """Says that we made the transaction that led to this generation; to be called before the next `read`."""
+        if generation is not None:
+            self._own.append(generation)
+
+    def read(self) -> list[Alteration | Missed]:
+        """What others did to our table since, without waiting for more; empty: nothing."""
+        found: list[Alteration | Missed] = []
+        for _ in range(_MOST_READS):
+            received = self._listener.receive()
+            if received is None:
+                self._transaction.forget()
+                found.append(Missed())
+                continue
+            if not received:
+                break
+            done = (self._transaction.take(message) for message in received)
+            found += [one for one in done if one is not None and one.generation not in self._own]
+        return found
+
+
+class _Transaction:
+    """Messages of one transaction: what it changed, then who made it."""
+
+    def __init__(self, table: bytes) -> None:
+        self._table = table
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing was seen."""
+        self._touched = self._there = False
+
+    def take(self, message: Message) -> Alteration | None:
+        """Takes the next message; gives the transaction when it ends and touched the table."""
+        if message.kind >> 8 != _SUBSYSTEM:
+            return None
+        kind = message.kind & 0xFF
+        if kind == _NEW_GENERATION:
+            return self._end(attributes(message.body[4:]))
+        if message.body[0] == _INET and attributes(message.body[4:]).get(_TABLE_NAME) == self._table:
+            self._there = kind != _DELETE_TABLE
+            self._touched = True
+        return None
+
+    def _end(self, found: dict[int, bytes]) -> Alteration | None:
+        touched, there = self._touched, self._there
+        self.forget()
+        if not touched:
+            return None
+        (generation,) = struct.unpack(">I", found[_GENERATION_ID])
+        program = found.get(_PROCESS_NAME, b"?").rstrip(b"\0").decode(errors="replace")
+        return Alteration(generation, program, int.from_bytes(found.get(_PROCESS, b""), "big"), not there)
