@@ -19,7 +19,7 @@ from gatewright.kernel.denylog import Denied, DenyLog
 from gatewright.kernel.guards import Guards
 from gatewright.kernel.links import own_addresses, pod_links
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
-from gatewright.kernel.nft import Nft
+from gatewright.kernel.nft import NodeNft
 from gatewright.kernel.table import Program
 
 LINKS_AGAIN = (0.0, 0.2, 1.0, 5.0)
@@ -32,10 +32,10 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         """Raises KernelError for what is missing or not permitted."""
         self._settings = settings
-        self._nft = Nft()
         self._links: frozenset[tuple[int, IPAddress]] = frozenset()
         self._look: list[float] = []
         with contextlib.ExitStack() as stack:
+            self._nft = stack.enter_context(NodeNft())
             self.monitor = stack.enter_context(Monitor(settings.table))
             self.log = stack.enter_context(DenyLog(settings.log_group)) if settings.log_group is not None else None
             self._stack = stack.pop_all()
@@ -69,7 +69,7 @@ class Node:
         return self.monitor.read()
 
     def _ours(self) -> None:
-        self.monitor.ours(generation())
+        self.monitor.ours(generation(self._nft))
 
     # --- guards ---------------------------------------------------------------------------------------------------
 
