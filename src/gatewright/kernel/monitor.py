@@ -4,10 +4,10 @@ The kernel numbers the transactions of the packet filter, and the number alone s
 their own tables all day long. But it also tells what each transaction changed, and who made it. Here that is cut down
 to transactions that touch our table and that are not ours.
 
-Which are ours: the one by which the number rose while we made it (`Monitor.own`). Should it rise further, somebody else
-was at work in the same moment, and ours are those of the process that was seen at the first occasion. Our own idea of a
-process id would not do: the kernel's are the machine's, a container sees others. What stays doubtful counts as not
-ours; the caller reads the table once in vain.
+Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that was
+seen when it first rose by one, and so by us alone. Our own idea of a process id would not do: the kernel's are the
+machine's, a container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more
+than one stays doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
 
 When the kernel had to throw notifications away, that is said too: the table may have been altered.
 """
@@ -19,12 +19,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gatewright.kernel.apply import generation
 from gatewright.kernel.errors import NetlinkFailed, NotPermitted
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Listener, Message, attributes
+from gatewright.kernel.nft import COMMAND
 
 _GROUP = 7
 """NFNLGRP_NFTABLES."""
@@ -69,6 +71,7 @@ class Monitor:
         """Raises NotPermitted or NetlinkFailed."""
         self._transaction = _Transaction(table.encode() + b"\0")
         self._own: deque[range] = deque(maxlen=_REMEMBERED)
+        self._name = Path("/proc/thread-self/comm").read_text().rstrip("\n")
         self._pid: int | None = None
         self._listener = Listener(NETLINK_NETFILTER, buffer)
         try:
@@ -99,12 +102,13 @@ class Monitor:
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """What is run in it, on this thread, are our own transactions. Not to be read meanwhile."""
+        """What changes the packet filter in it, on this thread, is our own. Not to be read meanwhile.
+
+        If it raises, nothing counts as ours: the table holds what nobody is sure of.
+        """
         before = generation()
-        try:
-            yield
-        finally:
-            self._own.append(range(before + 1, generation() + 1))
+        yield
+        self._own.append(range(before + 1, generation() + 1))
 
     def read(self) -> list[Alteration | Missed]:
         """What others did to our table since, without waiting for more; empty: nothing."""
@@ -125,7 +129,9 @@ class Monitor:
         made = next((made for made in reversed(self._own) if done.generation in made), None)
         if made is None:
             return False
-        if len(made) == 1:
+        if done.program == COMMAND:
+            return len(made) == 1
+        if self._pid is None and len(made) == 1 and done.program == self._name:
             self._pid = done.pid
         return done.pid == self._pid
 
