@@ -54,7 +54,7 @@ def send(link: str, packets: Sequence[bytes], mac: bytes) -> None:
 def checksum(data: bytes) -> int:
     """The internet checksum (RFC 1071)."""
     padded = data + bytes(len(data) % 2)
-    total = sum(struct.unpack(f">{len(padded) // 2}H", padded))
+    total: int = sum(struct.unpack(f">{len(padded) // 2}H", padded))
     while total >> 16:
         total = (total >> 16) + (total & 0xFFFF)
     return ~total & 0xFFFF
