@@ -9,11 +9,13 @@ what was left there.
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 
 from gatewright.kernel.change import Change
 from gatewright.kernel.delta import change_text, delta
+from gatewright.kernel.elements import can_send, requests
 from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
@@ -67,6 +69,9 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
     """
     if not change:
         return
+    if can_send(change):
+        _send(nft, change, table)
+        return
     try:
         nft.run(change_text(change, table))
     except NftTooLarge:
@@ -74,6 +79,17 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
             raise
         for text in staged_change(change, table):
             nft.run(text)
+
+
+def _send(nft: Nft, change: Change, table: str) -> None:
+    """Makes a change of elements by netlink alone, as text would. Raises what `apply_change` does."""
+    with nft.netlink() as netlink:
+        try:
+            netlink.batch(requests(change, table))
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                raise NftTooLarge from error
+            raise NftRefused(f"a change of elements: {error.strerror}") from error
 
 
 def replace(nft: Nft, program: Program) -> None:
