@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
 from collections.abc import Sequence
 
 from gatewright.engine.addresses import IPAddress
 
+_SIOCGIFHWADDR = 0x8927
 ETHERNET = {4: 0x0800, 6: 0x86DD}
 
 
@@ -49,6 +51,13 @@ def send(link: str, packets: Sequence[bytes], mac: bytes) -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as out:
         for data in packets:
             out.sendto(data, (link, ETHERNET[data[0] >> 4], 0, 0, mac))
+
+
+def mac_of(link: str) -> bytes:
+    """The hardware address of a link in the network namespace of the calling thread."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, struct.pack("16s240x", link.encode()))
+    return answer[18:24]
 
 
 def checksum(data: bytes) -> int:
