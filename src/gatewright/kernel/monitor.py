@@ -111,7 +111,7 @@ class Monitor:
         self._own.append(range(before + 1, generation() + 1))
 
     def read(self) -> list[Alteration | Missed]:
-        """What others did to our table since, without waiting for more; empty: nothing."""
+        """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
         found: list[Alteration | Missed] = []
         for _ in range(_MOST_READS):
             received = self._listener.receive()
