@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from gatewright.engine.addresses import IPAddress
+from gatewright.engine.model import Direction
 from gatewright.kernel.apply import apply, apply_change, read_back
 from gatewright.kernel.counts import counts
 from gatewright.kernel.guards import Guards
@@ -22,7 +23,7 @@ from gatewright.kernel.table import Program
 from tests.packets.crafted import icmp6, mac_of, send, udp
 from tests.packets.netns import FREE_PORT, ICMP, NODE, TCP, UDP, NodeNamespace, Probe
 from tests.unit.kernel import cases
-from tests.unit.kernel.cases import world
+from tests.unit.kernel.cases import World, isolated, world
 
 pytestmark = pytest.mark.packets
 COUNT = 4
@@ -54,10 +55,10 @@ def checked(node_with_pods: NodeNamespace) -> NodeNamespace:
     return node_with_pods
 
 
-def check(where: NodeNamespace, options: Options, *pods: int) -> None:
+def check(where: NodeNamespace, options: Options, *pods: int, rules: World = OPEN) -> None:
     def work() -> None:
         guards = Guards(links=pod_links(addresses(*(pods or range(COUNT)))))
-        apply(Nft(), node_program(OPEN, range(COUNT), options=options, guards=guards))
+        apply(Nft(), node_program(rules, range(COUNT), options=options, guards=guards))
 
     where.namespace.run(work)
     where.forget_connections()
@@ -100,8 +101,16 @@ def test_an_address_that_no_policy_knows_is_no_way_out(checked: NodeNamespace, s
 
 
 def test_a_borrowed_packet_does_not_enter_a_connection_that_exists(checked: NodeNamespace) -> None:
-    assert arrives(checked, 2, address(2, 4), address(0, 4))
-    assert not arrives(checked, 1, address(2, 4), address(0, 4))
+    with checked.pods[2].namespace.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.settimeout(QUIET)
+        client.connect((str(address(0, 4)), 53))
+        client.send(b"own")
+        assert client.recv(10) == b"own"
+        ports = client.getsockname()[1], 53
+        inject(checked, 1, udp(address(2, 4), address(0, 4), ports, b"borrowed"))
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+    assert spoofed(checked) == 1
 
 
 def test_a_link_that_is_not_known_is_not_checked(node_with_pods: NodeNamespace) -> None:
@@ -109,10 +118,13 @@ def test_a_link_that_is_not_known_is_not_checked(node_with_pods: NodeNamespace) 
     assert arrives(node_with_pods, 1, ipaddress.ip_address("192.0.2.8"), address(0, 4))
 
 
-def test_an_audit_counts_and_lets_through(node_with_pods: NodeNamespace) -> None:
-    check(node_with_pods, replace(CHECKED, audit=True))
+def test_an_audit_counts_lets_through_and_goes_on_to_the_policies(node_with_pods: NodeNamespace) -> None:
+    options = replace(CHECKED, audit=True)
+    closed = world(COUNT, ingress={0: isolated(Direction.INGRESS)})
+    check(node_with_pods, options, rules=closed)
     assert arrives(node_with_pods, 1, ipaddress.ip_address("192.0.2.9"), address(0, 4))
-    assert spoofed(node_with_pods) == 1
+    found = {name: each.packets for name, each in node_with_pods.namespace.run(counts).items()}
+    assert found == {"egress/spoofed": 1, "ingress/default/policy/policy": 1}
 
 
 def test_ordinary_traffic_meets_no_guard(checked: NodeNamespace) -> None:

@@ -151,6 +151,20 @@ def test_another_s_change_between_ours_is_reported(held: Namespace, monitor: Mon
     assert found.program == "nft"
 
 
+def test_another_program_of_our_name_is_told_apart(held: Namespace, monitor: Monitor) -> None:
+    """Two that are called `python`, at work in the same moment."""
+
+    def work() -> None:
+        with monitor.own():
+            apply(Nft(Library()), program_of(80, 81))
+        with monitor.own():
+            held.run(lambda: Nft(Library()).run(f"add chain inet {TABLE} stranger\n"))
+            apply(Nft(Library()), program_of(80, 82))
+
+    held.run(work)
+    assert len(monitor.read()) == 1
+
+
 def test_a_transaction_of_ours_that_failed_is_no_cover_for_others(held: Namespace, monitor: Monitor) -> None:
     def work() -> None:
         with monitor.own():
