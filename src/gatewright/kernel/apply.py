@@ -120,9 +120,9 @@ def remove(nft: Nft, table: str = Options().table) -> None:
     nft.run(removal(table))
 
 
-def generation() -> int:
-    """How many transactions the packet filter of this network namespace has seen."""
-    with Netlink(NETLINK_NETFILTER) as netlink:
+def generation(nft: Nft | None = None) -> int:
+    """How many transactions the packet filter has seen, of the namespace that `nft` or the calling thread is in."""
+    with nft.netlink() if nft else Netlink(NETLINK_NETFILTER) as netlink:
         for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
             (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
             return int(number)

@@ -88,7 +88,7 @@ class PodClass:
 
     def names_any(self, pods: PodSet) -> bool:
         """Whether its rules name one of these pods."""
-        return any(pods & named for stage in self.stages for named in stage.reach.pods.values())
+        return any(pods & stage.reach.members for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,12 @@ def revoke(
     return Revocation(revoked, restored, judged)
 
 
+def forget_marks(mask: int = Options().revoked_mask) -> int:
+    """Takes the mark of ended connections from all that have it; from how many. Raises NotPermitted, NetlinkFailed."""
+    with Netlink(NETLINK_NETFILTER) as netlink:
+        return sum(_set_mark(netlink, flow, 0, mask) for flow in flows() if flow.mark & mask == mask)
+
+
 def flows(pods: Collection[IPAddress] | None = None) -> Iterator[Flow]:
     """The entries of the calling thread's network namespace that one of these pods opened or answers; None: all.
 

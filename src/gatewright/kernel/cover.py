@@ -94,16 +94,13 @@ class Reach:
     everyone: PortSet
     pods: Mapping[PortSet, PodSet]
     blocks: Mapping[PortSet, AddressSet]
+    members: PodSet = NO_PODS
+    """All of those pods."""
 
     @property
     def everything(self) -> bool:
         """Whether everyone does on every port: then no set is needed."""
         return self.everyone.is_everything
-
-    @property
-    def members(self) -> PodSet:
-        """The pods that it names."""
-        return PodSet.union(self.pods.values())
 
     def ports_of(self, positions: Iterable[int]) -> PortSet:
         """The ports of an address that the pods at these positions have."""
@@ -130,7 +127,9 @@ def reach(rules: Iterable[Rule]) -> Reach:
             pods[rule.ports] |= rule.peers.pods
         if rule.peers.addresses:
             blocks[rule.ports] |= rule.peers.addresses
-    return Reach(everyone, {}, {}) if everyone.is_everything else Reach(everyone, dict(pods), dict(blocks))
+    if everyone.is_everything:
+        return Reach(everyone, {}, {})
+    return Reach(everyone, dict(pods), dict(blocks), PodSet.union(pods.values()))
 
 
 def elements(whom: Reach, at: At) -> Elements:

@@ -3,7 +3,7 @@
 A network plugin that routes (Calico, kindnet, ptp, the cloud providers' own, the lab) gives every pod a link of its own
 and a route to its address alone, `10.244.1.7 dev veth3f2a`. Where pods hang on a bridge there is no such route, and no
 answer: behind the bridge's link there are many pods. The kernel is asked, not the plugin, so there is nothing to
-configure and nothing to get out of step.
+configure and nothing to get out of step. The node's own addresses are read here too.
 
 Reads by rtnetlink(7) in the network namespace of the calling thread; nothing is changed.
 """
@@ -22,11 +22,14 @@ from gatewright.engine.addresses import IPAddress
 from gatewright.kernel.errors import NetlinkFailed
 from gatewright.kernel.netlink import NETLINK_ROUTE, attributes, dump
 
-_GET_LINK, _GET_ROUTE = 18, 26
+_GET_LINK, _GET_ADDRESS, _GET_ROUTE = 18, 22, 26
 _ROUTE = struct.Struct("=BBBBBBBBI")
 """Family, destination and source length, type of service, table, protocol, scope, type, flags (struct rtmsg)."""
 _LINK = struct.Struct("=BxHiII")
 """Family, hardware type, index, flags, change mask (struct ifinfomsg)."""
+_ADDRESS = struct.Struct("=BBBBI")
+"""Family, prefix length, flags, scope, interface index (struct ifaddrmsg)."""
+_ANY_ADDRESS, _OWN_ADDRESS = 1, 2
 _DESTINATION, _OUT_LINK, _GATEWAY, _VIA, _TABLE = 1, 4, 5, 18, 15
 _NAME, _MASTER, _LINK_INFO, _INFO_KIND = 3, 10, 18, 1
 _UNICAST, _LOCAL_TABLE, _CLONED = 1, 255, 0x200
@@ -87,6 +90,18 @@ def host_routes() -> list[HostRoute]:
 def links() -> list[Link]:
     """The interfaces of the network namespace."""
     return _read(_GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0), parse_link)
+
+
+def own_addresses() -> frozenset[IPAddress]:
+    """The addresses of the node itself, those of its bridges and of its loopback link among them."""
+    return frozenset(_read(_GET_ADDRESS, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0), parse_address))
+
+
+def parse_address(body: bytes) -> IPAddress | None:
+    """The address of one message: this side's, where a link has two."""
+    found = attributes(body[_ADDRESS.size :])
+    raw = found.get(_OWN_ADDRESS, found.get(_ANY_ADDRESS))
+    return ipaddress.ip_address(raw) if raw else None
 
 
 def parse_route(body: bytes) -> HostRoute | None:

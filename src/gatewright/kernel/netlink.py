@@ -29,7 +29,6 @@ _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE_BUFFER = 8 << 20
 _ANSWER_SIZE = 1 << 18
 _TIMEOUT = 10.0
-_DUMP_ATTEMPTS = 5
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _BATCH_BODY = struct.pack(">BBH", 0, 0, 10)
 """Of any family, to nftables (NFNL_SUBSYS_NFTABLES)."""
@@ -37,6 +36,7 @@ _PLAIN_SEND_BUFFER = 64 << 10
 """Bytes that every socket may send at once, whatever the machine's defaults."""
 _FORCED_SEND_BUFFER = 32
 """Of SOL_SOCKET: SO_SNDBUFFORCE, beyond net.core.wmem_max for those who may."""
+_DUMP_ATTEMPTS = 5
 _ADD_MEMBERSHIP = 1
 """Of SOL_NETLINK: NETLINK_ADD_MEMBERSHIP."""
 _SOL_NETLINK = 270

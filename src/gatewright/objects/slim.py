@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -22,6 +22,9 @@ PROTOCOLS = frozenset(("TCP", "UDP", "SCTP"))
 MOST_SHARED = 8192
 """Values of one sort that are remembered for sharing: a bound, since a cluster's labels never stop changing."""
 
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+"""The name of an object; what has none is no object."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -31,7 +34,7 @@ _NO_LABELS = msgspec.Raw(b"{}")
 
 
 class _Meta(Lenient, frozen=True, gc=False):
-    name: str
+    name: Name
     namespace: str = ""
     resource_version: str = ""
     labels: msgspec.Raw = _NO_LABELS

@@ -16,7 +16,7 @@ from gatewright.objects.closed import fail_closed
 from gatewright.objects.core import Pod, PodIP, PodStatus
 from gatewright.objects.kinds import KINDS, Kind, scoped
 from gatewright.objects.meta import Key, Lenient, Object
-from gatewright.objects.slim import Slimming, Unusual, WirePod, is_address
+from gatewright.objects.slim import Name, Slimming, Unusual, WirePod, is_address
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """The annotation of the bookmark after which a streaming list is complete (KEP-3157)."""
@@ -63,7 +63,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class _Meta(Lenient, frozen=True):
-    name: str
+    name: Name
     namespace: str | None = ""
     resource_version: str | None = ""
     creation_timestamp: str | None = ""
@@ -162,8 +162,6 @@ class Reader:
             except (*_UNREADABLE, Unusual):
                 pass
         metadata = msgspec.json.decode(raw, type=_Named).metadata
-        if not metadata.name:
-            raise msgspec.ValidationError("an object without a name")
         namespace = (metadata.namespace or "default") if self.kind.namespaced else ""
         key = (self.name, namespace, metadata.name)
         version, created = metadata.resource_version or "", metadata.creation_timestamp or ""
