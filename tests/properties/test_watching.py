@@ -37,7 +37,7 @@ class World:
     """A server and a watcher, and how much of its watch the watcher has been told."""
 
     def __init__(self, streams: str, limit: int) -> None:
-        self.begin = 10_000
+        self.begin = 100_000
         self.driver = Driver(Store(version=self.begin, streams=streams), reflector(chance=lambda: 0.25))
         self.limit = limit
         self.told = 0
