@@ -76,8 +76,8 @@ class KindStatus:
     """How it stands with one kind. Times are of `time.monotonic`.
 
     `connected` is whether a watch is open, since when (`since`) it is or is not. `absent` is whether the cluster does
-    not have the kind. `last_error` is empty while all is well. `problems` are objects that cannot be read whole. `ended`
-    says that nobody follows the kind any more: it was stopped, or what received the deliveries raised an error.
+    not have the kind. `last_error` is empty while all is well. `problems` are objects that cannot be read whole.
+    `ended` says that nobody follows the kind any more: it was stopped, or what received the deliveries raised an error.
     """
 
     kind: str
@@ -218,7 +218,6 @@ class _Watcher:
     def _publish(self) -> None:
         if self._reflector.connected != self.status.connected:
             self._since = time.monotonic()
-        self._ended = False
         self.status = self._report()
 
     def _report(self) -> KindStatus:
