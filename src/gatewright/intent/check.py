@@ -42,8 +42,7 @@ class Line:
 class Failure:
     """One way in which policies and model differ. `need` is None for what no flow covers.
 
-    `sure` is False where all of it hangs on addresses that are not known yet, `searched` where there were so many
-    failures that no mend was looked for.
+    `sure` is False where all of it hangs on addresses that are not known yet.
     """
 
     kind: Kind
@@ -52,7 +51,6 @@ class Failure:
     example: Cause
     sure: bool
     mend: Mend | None
-    searched: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,10 +80,9 @@ def failures(proof: Proof, *, exact: bool = True, mends: bool = True) -> tuple[F
     for causes in grouped.values():
         alike = [cause.gap for cause in causes]
         mend = mender.mend(causes[0], alike) if mender else None
-        searched = mend is not None or (mender is not None and not mender.gave_up)
         lines = _lines(proof, alike)
         sure = any(gap.sure for gap in alike)
-        found.append(Failure(alike[0].kind, alike[0].need, lines, causes[0], sure, mend, searched))
+        found.append(Failure(alike[0].kind, alike[0].need, lines, causes[0], sure, mend))
     return tuple(sorted(found, key=_order))
 
 

@@ -68,6 +68,7 @@ class Model:
     pod_addresses: AddressSet
     """Where addresses that are not known yet may lie."""
     _known: dict[tuple[int, int], Access] = field(default_factory=dict)
+    _members: dict[Party, PodSet] = field(default_factory=dict)
 
     def split(self, pods: PodSet) -> dict[int, PodSet]:
         """A set of endpoints by the number of their groups."""
@@ -86,6 +87,13 @@ class Model:
     def numbers(self, party: Party) -> list[int]:
         """The numbers of the groups that are surely of a party."""
         return self._by_party.get(party, [])
+
+    def members(self, party: Party) -> PodSet:
+        """The endpoints that are surely of a party."""
+        known = self._members.get(party)
+        if known is None:
+            known = self._members[party] = PodSet.union(self.groups[one].members for one in self.numbers(party))
+        return known
 
     def allows(self, source: int, destination: int) -> Access:
         """The most that may pass from one group to another: surely, and if unknown addresses turn out so."""

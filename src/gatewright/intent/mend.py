@@ -11,30 +11,28 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from gatewright.engine.model import Direction, Endpoint
+from gatewright.engine.podset import PodSet
 from gatewright.engine.snapshot import Changes
 from gatewright.engine.verdict import Reason
 from gatewright.intent import edits
-from gatewright.intent.boxes import by_label, is_within, touch
+from gatewright.intent.boxes import Known, by_label, touch
 from gatewright.intent.cause import Cause, Fault
 from gatewright.intent.compare import Gap, Kind
 from gatewright.intent.documents import port_documents, rule_document, selector_document
 from gatewright.intent.edits import Edit
+from gatewright.intent.model import PodsOf
 from gatewright.intent.numbers import port_set
 from gatewright.intent.parties import Need, Party
 from gatewright.intent.plan import API_VERSION, KIND, SIDES, Planned
-from gatewright.intent.proof import Proof, prove
+from gatewright.intent.proof import Proof
 from gatewright.intent.requirements import Requirement, needed, requirements_of
-from gatewright.objects.meta import Json
+from gatewright.objects.meta import Json, Object
 from gatewright.objects.policy import NetworkPolicy
 
 _MISSING = (Reason.ISOLATED, Reason.ADDRESS_UNKNOWN)
 """Why a flow may lack a rule: where it hangs on addresses, one that names its peer makes it sure."""
-MOST_TRIES = 12
-"""Changes tried for one failure: each compiles all policies anew."""
-MOST_WORK = 150_000
-"""Gaps compared in the tries of one check, all together: what a person waits for."""
-FEWEST_TRIES = 8
-"""Tries of one check, however many gaps there are."""
+MOST_TRIES = 64
+"""Changes tried for one failure, each some milliseconds: a bound for pods that very many policies isolate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +47,7 @@ class Mender:
 
     def __init__(self, proof: Proof) -> None:
         self._proof = proof
-        self._before = by_label(proof.gaps)
-        self._tries = max(FEWEST_TRIES, MOST_WORK // (len(proof.gaps) + 1))
+        self._before = Known(proof.gaps)
         self._component: dict[int, Party] = {}
         for party in proof.stage.bound.components:
             members = proof.stage.objects.members(party.pods) if party.pods else ()
@@ -59,22 +56,32 @@ class Mender:
         for one in requirements_of(proof.stage.bound):
             self._requirements.setdefault((one.component, one.direction), []).append(one)
 
-    @property
-    def gave_up(self) -> bool:
-        """Whether there was more to try than a person would wait for."""
-        return self._tries <= 0
-
     def mend(self, cause: Cause, gaps: Iterable[Gap]) -> Mend | None:
         """The smallest change that mends all of some gaps with one cause; None where none is certain."""
-        wanted = by_label(gaps)
-        for chosen in islice(self._choices(cause), max(0, min(self._tries, MOST_TRIES))):
-            self._tries -= 1
-            put = {edit.result.key: edit.result for edit in chosen}
-            stage = self._proof.stage.with_changes(Changes(tuple(put.values())))
-            after = by_label(prove(stage, exact=True).gaps)
-            if len(put) == len(chosen) and not touch(after, wanted) and is_within(after, self._before):
+        wanted = list(gaps)
+        for chosen in islice(self._choices(cause), MOST_TRIES):
+            if self._mends(chosen, wanted):
                 return Mend(chosen)
         return None
+
+    def _mends(self, chosen: tuple[Edit, ...], wanted: list[Gap]) -> bool:
+        """Whether after some changes these gaps are gone, and no other is there than before."""
+        put = {edit.result.key: edit.result for edit in chosen}
+        if len(put) < len(chosen):
+            return False
+        gone = by_label(wanted)
+        subjects = PodSet.union(self._subjects(policy) for policy in put.values())
+        for region, gaps in self._proof.after(Changes(tuple(put.values())), subjects):
+            if not all(region.holds(gap.source, gap.destination) for gap in wanted):
+                return False
+            after = by_label(gaps)
+            if touch(after, gone) or not self._before.cover(after):
+                return False
+        return True
+
+    def _subjects(self, policy: Object) -> PodSet:
+        assert isinstance(policy, NetworkPolicy)
+        return self._proof.stage.objects.members(PodsOf(policy.namespace, labels=policy.spec.pod_selector))
 
     def _choices(self, cause: Cause) -> Iterator[tuple[Edit, ...]]:
         """Sets of changes that may mend it: one a side for what is blocked, one side alone for what is allowed."""

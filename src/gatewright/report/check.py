@@ -22,7 +22,6 @@ SCHEMA = "gatewright/check/v1"
 FORMATS = findings_report.FORMATS
 MOST_LINES = 4
 """Connections shown of one failure in text; JSON has all."""
-MANY = "So many failures: mends were looked for the first ones alone; make these changes, and check again."
 NO_MEND = "no single change surely mends this alone; `gatewright plan` writes policies that do"
 
 IDS = {Kind.BLOCKED: "GT001", Kind.FORBIDDEN: "GT002", Kind.BEYOND: "GT003"}
@@ -69,8 +68,7 @@ def to_text(checked: Checked, name: str) -> str:
     """A block a failure, and what it comes to in one line."""
     told: set[str] = set()
     blocks = ["".join(f"{line}\n" for line in failure_lines(failure, told)) for failure in checked.failures]
-    many = f"{MANY}\n" if any(not failure.searched for failure in checked.failures) else ""
-    return "\n".join([*blocks, f"{summary(checked, name)}\n{many}"])
+    return "\n".join([*blocks, f"{summary(checked, name)}\n"])
 
 
 def summary(checked: Checked, name: str) -> str:
