@@ -107,17 +107,18 @@ class _Part:
         self.never, self.restricted = of.never, of.restricted
         self.compiled, self.region = answer.compiled, region
         self.rectangles = [one for one in answer.rectangles if region.meets(one.sources, one.destinations)]
+        near = [party for party in self.model.bound.parties if region.touches(self.model.members(party))]
+        needs = (need for party in near for need in (*self.model.leaving(party), *self.model.arriving(party)))
+        self.needs = tuple(dict.fromkeys(needs))
         self.rows = [row for row in answer.outside if row.pods & region.pods(row.direction)]
 
     def blocked(self) -> Iterator[Gap]:
         """The flows between pods of which some connection is not surely allowed."""
         reaching = _Reaching(self.rectangles)
-        for need in self.model.bound.flows:
+        for need in self.needs:
             if need.source.pods is None or need.destination.pods is None:
                 continue
             sources = self.model.members(need.source)
-            if not self.region.meets(sources, self.model.members(need.destination)):
-                continue
             for number in self.model.numbers(need.destination):
                 group = self._group(number)
                 for senders, members in self.region.cut(sources, group.members):
@@ -144,14 +145,14 @@ class _Part:
     def blocked_addresses(self) -> Iterator[Gap]:
         """The flows from and to addresses of which something is not surely allowed."""
         rows = {direction: _by_pods(row for row in self.rows if row.direction is direction) for direction in Direction}
-        for need in self.model.bound.flows:
+        for need in self.needs:
             direction = Direction.INGRESS if need.source.pods is None else Direction.EGRESS
             party, outer = need.destination, need.source
             if direction is Direction.EGRESS:
                 party, outer = outer, party
             if party.pods is None or outer.pods is not None:
                 continue
-            for number in self.model.numbers(party) if self.model.members(party) & self.region.pods(direction) else ():
+            for number in self.model.numbers(party):
                 group = self._group(number)
                 members = group.members & self.region.pods(direction)
                 ports = port_set(need.ports, group.named_ports if direction is Direction.INGRESS else {})
@@ -204,7 +205,7 @@ class _Part:
     def _beyond(self, row: Outside, group: Group) -> list[Piece]:
         assert group.component is not None
         inwards = row.direction is Direction.INGRESS
-        needs = (self.model.arriving if inwards else self.model.leaving).get(group.component, ())
+        needs = self.model.arriving(group.component) if inwards else self.model.leaving(group.component)
         outer = ((need.source if inwards else need.destination, need) for need in needs)
         named = group.named_ports if inwards else {}
         allowed = ((party.addresses, port_set(need.ports, named)) for party, need in outer if party.pods is None)

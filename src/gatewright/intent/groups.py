@@ -6,7 +6,7 @@ is no component is restricted by nothing in the model; so what may pass is what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -63,8 +63,6 @@ class Model:
     groups: tuple[Group, ...]
     of: tuple[int, ...]
     """The number of each endpoint's group."""
-    leaving: dict[Party, list[Need]]
-    arriving: dict[Party, list[Need]]
     pod_addresses: AddressSet
     """Where addresses that are not known yet may lie."""
     _known: dict[tuple[int, int], Access] = field(default_factory=dict)
@@ -83,6 +81,28 @@ class Model:
             for party in (*parties, *([group.component] if group.component else ())):
                 found.setdefault(party, []).append(number)
         return found
+
+    @cached_property
+    def _leaving(self) -> dict[Party, list[Need]]:
+        found: dict[Party, list[Need]] = {}
+        for need in self.bound.flows:
+            found.setdefault(need.source, []).append(need)
+        return found
+
+    @cached_property
+    def _arriving(self) -> dict[Party, list[Need]]:
+        found: dict[Party, list[Need]] = {}
+        for need in self.bound.flows:
+            found.setdefault(need.destination, []).append(need)
+        return found
+
+    def leaving(self, party: Party) -> Sequence[Need]:
+        """The flows from a party."""
+        return self._leaving.get(party, ())
+
+    def arriving(self, party: Party) -> Sequence[Need]:
+        """The flows to a party."""
+        return self._arriving.get(party, ())
 
     def numbers(self, party: Party) -> list[int]:
         """The numbers of the groups that are surely of a party."""
@@ -111,14 +131,14 @@ class Model:
         """The most that one group may send to another, whatever that may receive."""
         if source.component is None:
             return NOTHING if source.closed else EVERYTHING
-        needs = self.leaving.get(source.component, ())
+        needs = self.leaving(source.component)
         return self._permitted(((one.destination, one.ports) for one in needs), destination, destination.named_ports)
 
     def arrives(self, source: Group, destination: Group) -> Access:
         """The most that one group may receive from another, whatever that may send."""
         if destination.component is None:
             return NOTHING if destination.closed else EVERYTHING
-        needs = self.arriving.get(destination.component, ())
+        needs = self.arriving(destination.component)
         return self._permitted(((one.source, one.ports) for one in needs), source, destination.named_ports)
 
     def _permitted(self, peers: Iterable[tuple[Party, Ports]], group: Group, named: NamedPorts) -> Access:
@@ -176,11 +196,6 @@ def model_of(stage: Stage, compiled: Compiled, family: int, closed: frozenset[st
         groups.append(Group(alike.component, PodSet.of(indices), parties, named_ports, alike.closed, node, host))
         for index in indices:
             numbers[index] = number
-    leaving: dict[Party, list[Need]] = {}
-    arriving: dict[Party, list[Need]] = {}
-    for need in bound.flows:
-        leaving.setdefault(need.source, []).append(need)
-        arriving.setdefault(need.destination, []).append(need)
     every = AddressSet(v4=EVERY_V4) if family == 4 else AddressSet(v6=EVERY_V6)
     pod_addresses = (stage.snapshot.pod_range or every) & every
-    return Model(bound, tuple(groups), tuple(numbers), leaving, arriving, pod_addresses)
+    return Model(bound, tuple(groups), tuple(numbers), pod_addresses)

@@ -21,6 +21,10 @@ class Region:
         """The pods of which a direction is in it."""
         return self.senders if direction is Direction.EGRESS else self.receivers
 
+    def touches(self, pods: PodSet) -> bool:
+        """Whether something that some endpoints open or receive may be in it."""
+        return bool(pods & self.senders or pods & self.receivers)
+
     def meets(self, sources: PodSet, destinations: PodSet) -> bool:
         """Whether some connection between two sets of endpoints is in it."""
         return bool(sources & self.senders or destinations & self.receivers)
