@@ -6,7 +6,7 @@ has an example, a single connection that anybody can ask `explain` about.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, AddressSet
@@ -20,10 +20,11 @@ from gatewright.intent.compare import Gap, Kind
 from gatewright.intent.mend import Mend, Mender
 from gatewright.intent.parties import Bound, Need
 from gatewright.intent.proof import Proof, prove
-from gatewright.intent.stage import ELSEWHERE, STRANGER, TWIN, UNMATCHED, Stage, build_stage
+from gatewright.intent.stage import ELSEWHERE, STRANGER, TWIN, Stage, build_stage
 
 ANY_OTHER = "any other pod of"
-ANY_ELSEWHERE = "any pod of another namespace"
+ANY_OF = "any pod of"
+ANY_ELSEWHERE = f"{ANY_OF} another namespace"
 WITH_LABELS = "a pod with labels"
 TWIN_ELSEWHERE = "a pod of another namespace with the labels of"
 
@@ -139,7 +140,7 @@ def _says_less(line: Line, told: Collection[Line]) -> bool:
 def _declared_first(line: Line) -> tuple[int, Line]:
     return (
         sum(
-            end.startswith((ANY_ELSEWHERE, TWIN_ELSEWHERE, ANY_OTHER, WITH_LABELS))
+            end.startswith((ANY_OF, TWIN_ELSEWHERE, ANY_OTHER, WITH_LABELS))
             for end in (line.source, line.destination)
         ),
         line,
@@ -167,7 +168,14 @@ def endpoint_text(stage: Stage, endpoint: Endpoint) -> str:
         return ANY_ELSEWHERE if endpoint.namespace == ELSEWHERE else f"{ANY_OTHER} {endpoint.namespace}"
     if endpoint.name.startswith(TWIN):
         return f"{TWIN_ELSEWHERE} {endpoint.name.removeprefix(TWIN)}"
-    if endpoint.name.startswith(UNMATCHED):
-        labels = ",".join(f"{key}={value}" for key, value in sorted(endpoint.labels.items()))
-        return f"{WITH_LABELS} {labels} of {endpoint.namespace}"
+    if stage.is_awaited(endpoint):
+        who = f"{WITH_LABELS} {_labels_text(endpoint.labels)} of" if endpoint.labels else ANY_OF
+        if endpoint.namespace not in stage.spaces:
+            return f"{who} {endpoint.namespace}"
+        labels = stage.snapshot.objects["Namespace", "", endpoint.namespace].labels
+        return f"{who} a namespace {f'with labels {_labels_text(labels)}' if labels else endpoint.namespace}"
     return f"{endpoint.namespace}/{endpoint.name}"
+
+
+def _labels_text(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))

@@ -36,6 +36,7 @@ class _Signature(NamedTuple):
     closed: bool
     node: str
     host_network: bool
+    awaited: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,7 +44,8 @@ class Group:
     """Endpoints alike. `within` says of each outside party whether they are of it: None where that is not known yet.
 
     `closed` are pods of nobody's that may send and receive nothing (a whole namespace is denied by default).
-    `node` is set where host-network pods stand on the same node: they may always reach the group.
+    `node` is set where host-network pods stand on the same node: they may always reach the group. Of `awaited` pods,
+    who are not there, the model demands nothing: they may not do more than it says.
     """
 
     component: Party | None
@@ -53,6 +55,7 @@ class Group:
     closed: bool
     node: str
     host_network: bool
+    awaited: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,8 @@ class Model:
     def _by_party(self) -> dict[Party, list[int]]:
         found: dict[Party, list[int]] = {}
         for number, group in enumerate(self.groups):
+            if group.awaited:
+                continue
             parties = [party for party, inside in group.within.items() if inside]
             for party in (*parties, *([group.component] if group.component else ())):
                 found.setdefault(party, []).append(number)
@@ -105,11 +110,11 @@ class Model:
         return self._arriving.get(party, ())
 
     def numbers(self, party: Party) -> list[int]:
-        """The numbers of the groups that are surely of a party."""
+        """The numbers of the groups that are surely of a party, and there."""
         return self._by_party.get(party, [])
 
     def members(self, party: Party) -> PodSet:
-        """The endpoints that are surely of a party."""
+        """The endpoints that are surely of a party, and there."""
         known = self._members.get(party)
         if known is None:
             known = self._members[party] = PodSet.union(self.groups[one].members for one in self.numbers(party))
@@ -186,14 +191,14 @@ def model_of(stage: Stage, compiled: Compiled, family: int, closed: frozenset[st
         owner = component.get(one.index)
         named = tuple(sorted(one.named_ports.items()))
         node = one.node if one.node in hosts else ""
-        signature = _Signature(owner, within, named, owner is None and one.namespace in closed, node, one.host_network)
+        closing = owner is None and one.namespace in closed
+        signature = _Signature(owner, within, named, closing, node, one.host_network, stage.is_awaited(one))
         found.setdefault(signature, []).append(one.index)
     groups, numbers = [], [0] * compiled.snapshot.roster.capacity
     for number, (alike, indices) in enumerate(found.items()):
         parties = dict(zip((*pods, *blocks), alike.within, strict=True))
         named_ports = dict(alike.named_ports)
-        node, host = alike.node, alike.host_network
-        groups.append(Group(alike.component, PodSet.of(indices), parties, named_ports, alike.closed, node, host))
+        groups.append(Group(alike.component, PodSet.of(indices), parties, named_ports, *alike[3:]))
         for index in indices:
             numbers[index] = number
     every = AddressSet(v4=EVERY_V4) if family == 4 else AddressSet(v6=EVERY_V6)
