@@ -25,7 +25,9 @@ MOST_ENTRIES = 8
 """Peers or ports of a rule that are tried one by one: more of them are no slip of one line."""
 
 
-def openings(snapshot: Snapshot, policy: ClusterPolicy, direction: Direction, number: int, need: Need) -> Iterator[Edit]:
+def openings(
+    snapshot: Snapshot, policy: ClusterPolicy, direction: Direction, number: int, need: Need
+) -> Iterator[Edit]:
     """What may let a flow through that a rule denies."""
     yield from _entries_less(policy, direction, number)
     party, peer = _ends(need, direction)
@@ -60,9 +62,7 @@ def _entries_less(policy: ClusterPolicy, direction: Direction, number: int) -> I
     rule = cluster_edits.rules_of(policy, direction)[number]
     for field, count in (cluster_edits.ports_of(rule), cluster_edits.peers_of(rule, direction)):
         if 1 < count <= MOST_ENTRIES:
-            yield from (
-                cluster_edits.without_entry(policy, direction, number, field, entry) for entry in range(count)
-            )
+            yield from (cluster_edits.without_entry(policy, direction, number, field, entry) for entry in range(count))
 
 
 def _sooner(

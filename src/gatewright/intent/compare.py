@@ -93,8 +93,10 @@ class Comparison:
 
     def gaps(self, answer: Connectivity, region: Region | None = None) -> list[Gap]:
         """Every gap; of a region those that are in it, and perhaps others."""
-        everyone = answer.compiled.snapshot.roster.everyone
-        part = _Part(self, answer, region or Region(everyone, everyone))
+        if region is None:
+            everyone = answer.compiled.snapshot.roster.everyone
+            region = Region(everyone, everyone)
+        part = _Part(self, answer, region)
         found = [*part.blocked(), *part.blocked_addresses()]
         return [*found, *part.excess(), *part.excess_addresses()]
 

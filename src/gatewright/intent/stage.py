@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from gatewright.engine.model import Endpoint
+from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.selectors import matches
 from gatewright.engine.snapshot import NAMESPACE_NAME_LABEL, Changes, Snapshot
 from gatewright.intent.lookup import Objects
@@ -54,6 +56,16 @@ class Stage:
         """Whether nobody declared the endpoint."""
         return (endpoint.namespace, endpoint.name) in self.stand_ins
 
+    def members(self, party: Party) -> PodSet:
+        """The endpoints of a component, those that policies wait for included."""
+        return self.objects.members(party.pods) if party.pods else NO_PODS
+
+    @cached_property
+    def awaited_members(self) -> PodSet:
+        """Every endpoint that policies wait for, and nobody is."""
+        roster = self.snapshot.roster if self.awaited else ()
+        return PodSet.of(sorted(one.index for one in roster if self.is_awaited(one)))
+
     def is_awaited(self, endpoint: Endpoint) -> bool:
         """Whether policies wait for the endpoint, and nobody is it."""
         return (endpoint.namespace, endpoint.name) in self.awaited
@@ -96,12 +108,12 @@ def _parties(bound: Bound, given: Snapshot, *, every: bool) -> Iterator[Object]:
         labels = simplest_labels(party.pods.labels) or {}
         name = party.name.replace(" ", "-").lower()
         if party.pods.namespaces is None:
-            yield _workload(party.pods.namespace, name, labels, party.opens)
+            yield _workload(party.pods.namespace, name, labels, _declared(party.opens))
         else:
             known = objects.namespaces(party.pods.namespaces)
             namespace = _namespace(name, party.pods.namespaces)
             yield from () if known else [namespace]
-            yield _workload(known[0] if known else namespace.name, name, labels, party.opens)
+            yield _workload(known[0] if known else namespace.name, name, labels, _declared(party.opens))
 
 
 def _namespace(name: str, selector: LabelSelector) -> Namespace:
@@ -128,7 +140,7 @@ def _strangers(bound: Bound, known: Snapshot) -> Iterator[Deployment]:
     for namespace, name, labels, ports in wanted:
         near = (*by_namespace.get(namespace, ()), *by_namespace.get("", ()))
         if not any(_selects(party, namespace, labels, known) for party in near):
-            yield _workload(namespace, name, labels, ports)
+            yield _workload(namespace, name, labels, _declared(ports))
 
 
 def _awaited(bound: Bound, known: Snapshot) -> Iterator[Object]:
@@ -140,7 +152,7 @@ def _awaited(bound: Bound, known: Snapshot) -> Iterator[Object]:
             made[labels] = name or f"{ELSEWHERE}-{len(made)}"
             yield Namespace(api_version="v1", kind="Namespace", metadata=_meta(made[labels], one.space.labels))
         namespace = made.get(labels, name)
-        yield _workload(namespace, f"{AWAITED}{number}", one.labels, one.of.opens if one.of else ())
+        yield _workload(namespace, f"{AWAITED}{number}", one.labels, _declared_like(one.like))
 
 
 def _meta(name: str, labels: dict[str, str]) -> ObjectMeta:
@@ -155,19 +167,28 @@ def _selects(party: Party, namespace: str, labels: dict[str, str], known: Snapsh
     return party.pods.namespaces is None or matches(party.pods.namespaces, own)
 
 
-def _workload(namespace: str, name: str, labels: dict[str, str], ports: Iterable[Port]) -> Deployment:
+def _declared(ports: Iterable[Port]) -> Iterator[ContainerPort]:
+    """The ports of a model as a container declares them; one that has a name alone gets some number."""
     every = tuple(ports)
-    declared = [
-        ContainerPort(container_port=numbers[0][0], name=name, protocol=protocol.value)
-        for (name, protocol), numbers in assumed_numbers(every).items()
-    ]
-    declared += [
-        ContainerPort(container_port=port.first, protocol=port.protocol.value)
-        for port in every
-        if port.protocol is not None and port.first
-    ]
+    for (name, protocol), numbers in assumed_numbers(every).items():
+        yield ContainerPort(container_port=numbers[0][0], name=name, protocol=protocol.value)
+    for port in every:
+        if port.protocol is not None and port.first:
+            yield ContainerPort(container_port=port.first, protocol=port.protocol.value)
+
+
+def _declared_like(pod: Endpoint | None) -> Iterator[ContainerPort]:
+    """The ports that another pod declares."""
+    for (name, protocol), ranges in pod.named_ports.items() if pod else ():
+        for number in (number for first, last in ranges for number in range(first, last + 1)):
+            yield ContainerPort(container_port=number, name=name, protocol=protocol.value)
+    for protocol, number in pod.ports if pod else ():
+        yield ContainerPort(container_port=number, protocol=protocol.value)
+
+
+def _workload(namespace: str, name: str, labels: dict[str, str], ports: Iterable[ContainerPort]) -> Deployment:
     template = PodTemplateSpec(
-        metadata=ObjectMeta(labels=labels), spec=PodSpec(containers=(Container(ports=tuple(declared)),))
+        metadata=ObjectMeta(labels=labels), spec=PodSpec(containers=(Container(ports=tuple(ports)),))
     )
     return Deployment(
         api_version="apps/v1",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from gatewright.engine.model import Endpoint
 from gatewright.engine.selectors import matches, requirements
 from gatewright.engine.snapshot import NAMESPACE_NAME_LABEL, Snapshot
 from gatewright.engine.view import PER_POD_LABELS
@@ -31,11 +32,15 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """A pod that is not there: in which namespace, with which labels, and the component that it would be of, if any."""
+    """A pod that is not there: in which namespace, with which labels.
+
+    `of` is the component that it would be of, if any, and `like` the pod of the component that it is like.
+    """
 
     space: Space
     labels: dict[str, str]
-    of: Party | None
+    of: Party | None = None
+    like: Endpoint | None = None
 
 
 def awaited(snapshot: Snapshot, components: Iterable[Party]) -> Iterator[Awaited]:
@@ -54,7 +59,7 @@ class _Waiting:
         for party in components:
             for namespace in {party.pods.namespace} if party.pods else ():
                 self.near.setdefault(namespace, []).append(party)
-        self.samples: dict[Party, dict[str, str]] = {}
+        self.samples: dict[Party, Endpoint | None] = {}
 
     def pods(self) -> Iterator[Awaited]:
         policies: list[Object] = [*self.snapshot.policies, *self.snapshot.cluster_policies]
@@ -62,7 +67,7 @@ class _Waiting:
             labels, space = labels_like({}, pods.labels), self._space(pods)
             if labels is not None and space is not None and not self.objects.members(pods):
                 owner = self._owners(space, labels)
-                whose = [self._of(party, pods) for party in owner] if owner else [Awaited(space, labels, None)]
+                whose = [self._of(party, pods) for party in owner] if owner else [Awaited(space, labels)]
                 yield from self._clear(whose)
         opening = (policy for policy in policies if lets_through(policy))
         for pods in _distinct(pods for policy in opening for pods in subjects_of(policy)):
@@ -79,12 +84,11 @@ class _Waiting:
         """The pod of a component that a selector selects, like one that the component has."""
         own = party.pods or PodsOf()
         if party not in self.samples:
-            first = next(iter(self.objects.pods(own)), None)
-            labels = first.labels if first else {}
-            self.samples[party] = {key: value for key, value in labels.items() if key not in PER_POD_LABELS}
-        labels_of_both = labels_like(self.samples[party], own.labels, pods.labels)
-        space = self._space(own, pods)
-        return None if labels_of_both is None or space is None else Awaited(space, labels_of_both, party)
+            self.samples[party] = next(iter(self.objects.pods(own)), None)
+        like = self.samples[party]
+        written = {key: value for key, value in like.labels.items() if key not in PER_POD_LABELS} if like else {}
+        labels, space = labels_like(written, own.labels, pods.labels), self._space(own, pods)
+        return None if labels is None or space is None else Awaited(space, labels, party, like)
 
     def _candidates(self, pods: PodsOf) -> list[Party]:
         """The components that may have pods where a selector looks for some."""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from gatewright.engine.model import Endpoint, RuleOrigin
-from gatewright.engine.verdict import Party, Reason
+from gatewright.engine.model import RuleOrigin
+from gatewright.engine.verdict import Reason
 from gatewright.findings.model import Finding, Place, Related, Severity
 from gatewright.findings.rule import Description
 from gatewright.intent.cause import Fault
@@ -97,22 +97,21 @@ def failure_lines(failure: Failure, told: set[str] | None = None) -> Iterator[st
         return
     for edit in failure.mend.edits:
         mend = f"  mend: {edit.what}{_place(edit.at)}"
-        if told is not None and mend in told:
-            yield f"{mend}, as above"
-            continue
-        yield mend
-        yield from (f"    {one}" for one in (snippet(edit.lines) if edit.lines else ()))
+        lines = [mend, *(f"    {one}" for one in (snippet(edit.lines) if edit.lines else ()))]
+        whole = "\n".join(lines)
+        yield from [f"{mend}, as above"] if told is not None and whole in told else lines
         if told is not None:
-            told.add(mend)
+            told.add(whole)
 
 
 def _head(failure: Failure) -> str:
     unsure = "" if failure.sure else ", depending on addresses that are not known yet (--pod-cidr narrows it)"
     if failure.kind is Kind.BLOCKED:
         return f"flow {failure.need} is blocked{unsure}"
+    when = " once there are such pods" if failure.awaited else ""
     if failure.kind is Kind.FORBIDDEN:
-        return f"never {failure.need}, but it is allowed{unsure}"
-    return f"allowed beyond the model{unsure}"
+        return f"never {failure.need}, but it is allowed{when}{unsure}"
+    return f"allowed beyond the model{when}{unsure}"
 
 
 def _where(failure: Failure) -> str:
@@ -128,7 +127,7 @@ def _culprit(failure: Failure) -> RuleOrigin | None:
 
 
 def _fault_lines(fault: Fault) -> Iterator[str]:
-    subject = f"{fault.direction} of {_short(fault.subject)}"
+    subject = f"{fault.direction} of {fault.who}"
     if fault.reason is Reason.ISOLATED:
         for policy in fault.policies:
             yield f"{subject}: isolated by {policy.policy}{_place(policy)}, and no rule matches"
@@ -144,10 +143,6 @@ def _fault_lines(fault: Fault) -> Iterator[str]:
 
 def _place(origin: RuleOrigin | None) -> str:
     return f" ({origin.where})" if origin is not None and origin.where else ""
-
-
-def _short(party: Party) -> str:
-    return party.path if isinstance(party, Endpoint) else str(party)
 
 
 def document(checked: Checked) -> dict[str, Any]:
@@ -183,7 +178,7 @@ def _fault_json(fault: Fault) -> dict[str, Any]:
     place = fault.place
     return {
         "direction": fault.direction.value,
-        "of": _short(fault.subject),
+        "of": fault.who,
         "reason": fault.reason.value,
         "policy": place.policy if place else None,
         "field": place.field if place else None,
