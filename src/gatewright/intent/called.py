@@ -25,14 +25,17 @@ def is_nobody(text: str) -> bool:
 
 
 def names(stage: Stage, end: PodSet | AddressSet, need: Need | None, family: int) -> list[str]:
-    """What an end of a gap is called: each of its workloads, or the party whose addresses it is."""
+    """What an end of a gap is called: each of its workloads, the party whose addresses it is, or all but these."""
     if isinstance(end, PodSet):
         return sorted({endpoint_text(stage, stage.objects.at(index)) for index in end})
-    outer = [party for party in (need.source, need.destination) if party.pods is None] if need else []
     every = {4: AddressSet(v4=EVERY_V4), 6: AddressSet(v6=EVERY_V6)}[family]
-    for party in outer:
-        if end == party.addresses & every:
+    meant = (need.source, need.destination) if need else ()
+    for party in (*meant, *stage.bound.outside):
+        own = party.addresses & every
+        if end == own and (party in meant or end != every):
             return [party.name]
+        if own and end == every - own:
+            return [f"anywhere but {party.name}"]
     return ["anywhere" if end == every else f"{end}"]
 
 

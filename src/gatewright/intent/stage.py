@@ -2,7 +2,7 @@
 
 Stand-ins are workloads of two pods. There is one for each component where no objects are given, for DNS and other
 pods outside that nobody declared, and for those whom no policy may let in by mistake: any other pod of each namespace,
-for each component a pod with its labels in another namespace, and the pods that policies select and nobody is yet.
+for each party a pod with its labels in another namespace, and the pods that policies select and nobody is yet.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _strangers(bound: Bound, known: Snapshot) -> Iterator[Deployment]:
     inhabited = {namespace for party in bound.components for namespace in party.namespaces}
     inhabited |= {party.pods.namespace for party in bound.parties if party.pods and party.pods.namespace}
     twins: dict[tuple[tuple[str, str], ...], Party] = {}
-    for party in bound.components:
+    for party in bound.parties:
         labels = simplest_labels(party.pods.labels) if party.pods else None
         if labels:
             twins.setdefault(tuple(sorted(labels.items())), party)

@@ -168,6 +168,7 @@ def failure_json(failure: Failure) -> dict[str, Any]:
         "flow": str(failure.need) if failure.need else None,
         "where": str(flow.entry.origin) if flow else None,
         "sure": failure.sure,
+        "awaited": failure.awaited,
         "connections": lines,
         "faults": [_fault_json(one) for one in failure.example.faults],
         "mend": [_edit_json(edit) for edit in failure.mend.edits] if failure.mend else None,

@@ -216,3 +216,18 @@ def test_a_pod_that_two_components_would_have_is_not_waited_for() -> None:
         snapshot = Snapshot.of(parse(text, "m.yaml").objects)
         found = awaited(snapshot, bind(read({"t.yaml": model}), snapshot).components)
         assert [one.labels for one in found] == expected
+
+
+def test_the_labels_of_somebody_outside_open_nothing_elsewhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The cluster's DNS is meant, and whoever calls a pod like it is let out to it."""
+    lines = Path(PLAN).read_text().splitlines()
+    kept = [line for line in lines if "metadata.name: kube-system" not in line]
+    by_name, every = "- namespaceSelector:\n        matchLabels:\n      pod", "- namespaceSelector: {}\n      pod"
+    everywhere = "\n".join(kept).replace(by_name, every)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(everywhere)
+    code, out, _ = run(capsys, "check", MODEL, "-f", MANIFESTS, "-f", plan, "--exact")
+    assert code == 1
+    assert "shop/web[Deployment] => a pod of another namespace with the labels of cluster DNS : TCP 53; UDP 53" in out
