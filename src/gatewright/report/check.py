@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -201,6 +202,11 @@ def finding(failure: Failure, name: str) -> Finding:
     first = failure.lines[0]
     more = f" and {len(failure.lines) - 1} more" if len(failure.lines) > 1 else ""
     message = f"{_head(failure)}: {first.source} => {first.destination} : {first.ports}{more}"
-    remedy = " and ".join(edit.what for edit in failure.mend.edits) if failure.mend else NO_MEND
+    remedy = " and ".join(map(_in_one_line, failure.mend.edits)) if failure.mend else NO_MEND
     related = (Related(model, f"the line of {name}"),) if flow and culprit else ()
     return Finding(IDS[failure.kind], Severity.ERROR, message, place, remedy, None, related)
+
+
+def _in_one_line(edit: Edit) -> str:
+    """A change with what comes in, as YAML in one line."""
+    return f"{edit.what}: {json.dumps(edit.lines)}" if edit.lines else edit.what
