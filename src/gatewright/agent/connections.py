@@ -1,4 +1,4 @@
-"""Connections that a change of policy no longer allows: whom to look at, when, and how they are judged.
+"""Connections that a change of policy no longer allows, or allows again: whom to look at, when, how they are judged.
 
 Reading the kernel's connections costs milliseconds, a change of policy less than one; so the reading comes after the
 change, for all changes of a tenth of a second together, and only for pods that a change may forbid something. A
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from gatewright.agent.parties import PROTOCOLS, holder, party
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.compile import Compiled
-from gatewright.engine.model import Direction, Endpoint
+from gatewright.engine.model import Direction
 from gatewright.engine.verdict import Outcome, judge_side
 from gatewright.kernel.conntrack import Flow
 
@@ -31,10 +31,9 @@ class Suspects:
         self._again: list[tuple[float, frozenset[IPAddress]]] = []
         self._rested = 0.0
 
-    def add(self, pods: Iterable[Endpoint]) -> None:
-        """A change may forbid these pods something."""
-        for one in pods:
-            self._first.update(one.addresses)
+    def add(self, pods: Iterable[IPAddress]) -> None:
+        """A change may forbid these pods something, or allow what was ended."""
+        self._first.update(pods)
 
     @property
     def at(self) -> float | None:

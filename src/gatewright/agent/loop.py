@@ -85,6 +85,7 @@ class Loop:
         self._closed = False  # whether the time before the first list is taken care of
         self._retry = Retry()
         self._suspects = Suspects()
+        self._marked = True  # whether there may be connections that were ended, and would go on if they were allowed
         self._check_at = time.monotonic() + settings.check_every
         self._look = look
         self._look_at = 0.0
@@ -187,23 +188,25 @@ class Loop:
         if desired is None:
             self._close_early()
             return False
-        if advance is not None:
-            self._suspects.add(advance.suspects)
-            if advance.moved:
-                self._node.pods_moved()
+        if advance is not None and advance.moved:
+            self._node.pods_moved()
         guarding, desired = self._guard(desired)
         if not self._holds or (advance is not None and advance.change is None):
             self._node.replace(desired.program)
             self._holds = True
-            self._suspects.add(self._desired.pods)
+            self._suspects.add(self._desired.addresses)
             self._metrics.transactions.labels("replace").inc()
             return True
         change = advance.change if advance is not None and advance.change is not None else NO_CHANGE
         change = replace(change, sets=(*change.sets, *guarding.sets))
-        if change:
-            self._node.change(change)
-            self._metrics.transactions.labels("change").inc()
-        return bool(change)
+        if not change:
+            return False
+        self._node.change(change)
+        self._metrics.transactions.labels("change").inc()
+        self._suspects.add(desired.affected(change))
+        if self._marked and advance is not None:
+            self._suspects.add(advance.touched)
+        return True
 
     def _guard(self, program: NodeProgram) -> tuple[Change, NodeProgram]:
         """What the guards' sets have to lose and gain, and the program after it."""
@@ -260,6 +263,7 @@ class Loop:
     def _check(self, reason: str) -> None:
         """Look whether the kernel still holds the program, and put it back where it does not."""
         self._check_at = time.monotonic() + self._settings.check_every
+        self._suspects.add(self._desired.addresses)
         program = self._desired.program
         if not self._holds or program is None:
             return
@@ -284,16 +288,18 @@ class Loop:
         if not pods or compiled is None or self._settings.keep_connections or self._settings.audit:
             return
         try:
-            ended = self._node.revoke(lambda tracked: is_allowed(compiled, tracked), pods)
+            done = self._node.revoke(lambda tracked: is_allowed(compiled, tracked), pods)
         except KernelError as error:
             self._suspects.put_off(pods, now + PUT_OFF)
             self.troubles.begin(CONNECTIONS, str(error))
             self._metrics.errors.labels(CONNECTIONS).inc()
             return
         self.troubles.end(CONNECTIONS)
-        if ended:
-            self._metrics.connections_ended.inc(ended)
-            self.progress = replace(self.progress, connections_ended=self.progress.connections_ended + ended)
+        self._marked = done.marked > 0 or (self._marked and not pods.issuperset(self._desired.addresses))
+        if done.revoked:
+            self._metrics.connections_ended.inc(done.revoked)
+            ended = self.progress.connections_ended + done.revoked
+            self.progress = replace(self.progress, connections_ended=ended)
 
     # --- drops ----------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from typing import Self
 from gatewright.kernel.apply import generation
 from gatewright.kernel.errors import NetlinkFailed, NotPermitted
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Listener, Message, attributes
-from gatewright.kernel.nft import COMMAND
+from gatewright.kernel.nft import COMMAND, Nft
 
 _GROUP = 7
 """NFNLGRP_NFTABLES."""
@@ -101,14 +101,15 @@ class Monitor:
         self._listener.close()
 
     @contextmanager
-    def own(self) -> Iterator[None]:
+    def own(self, nft: Nft | None = None) -> Iterator[None]:
         """What changes the packet filter in it, on this thread, is our own. Not to be read meanwhile.
 
-        If it raises, nothing counts as ours: the table holds what nobody is sure of.
+        If it raises, nothing counts as ours: the table holds what nobody is sure of. The number is asked over the
+        socket of `nft`, where it is given.
         """
-        before = generation()
+        before = generation(nft)
         yield
-        self._own.append(range(before + 1, generation() + 1))
+        self._own.append(range(before + 1, generation(nft) + 1))
 
     def read(self) -> list[Alteration | Missed]:
         """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
