@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from gatewright.agent.desired import Desired
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
-from gatewright.kernel.apply import apply_change, generation, read_back, replace
+from gatewright.kernel.apply import apply_change, read_back, replace
 from gatewright.kernel.change import Change
 from gatewright.kernel.conntrack import Flow, revoke
 from gatewright.kernel.denylog import Denied, DenyLog
@@ -49,13 +49,13 @@ class Node:
     def replace(self, desired: Desired) -> None:
         """Hold the desired program, whatever our table holds. Raises KernelError; then nothing changed."""
         assert desired.program is not None
-        replace(self._nft, desired.program.program)
-        self._ours()
+        with self.monitor.own():
+            replace(self._nft, desired.program.program)
 
     def change(self, change: Change) -> None:
         """Make a change in the program that is held. Raises KernelError; then what is held is not certain."""
-        apply_change(self._nft, change, self._settings.table)
-        self._ours()
+        with self.monitor.own():
+            apply_change(self._nft, change, self._settings.table)
 
     def holds(self, desired: Desired) -> bool:
         """Whether the kernel holds the desired program, read back."""
@@ -68,9 +68,6 @@ class Node:
     def alterations(self) -> list[Alteration | Missed]:
         """What others did to our table since the last call."""
         return self.monitor.read()
-
-    def _ours(self) -> None:
-        self.monitor.ours(generation(self._nft))
 
     # --- guards ---------------------------------------------------------------------------------------------------
 
