@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from gatewright.engine.compile import Compiled, Update, compile_snapshot
 from gatewright.engine.model import Direction, Endpoint
@@ -17,9 +18,12 @@ from gatewright.kernel.change import Change
 from gatewright.kernel.guards import Guards
 from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.options import Options
+from gatewright.kernel.table import Program
 from gatewright.objects.core import Node, Pod
 from gatewright.objects.meta import Key, Object
 from gatewright.sources.watch import Delivery
+
+IPNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +111,21 @@ class Desired:
         moved = any(self._is_here(one) for move in update.step.moves for one in (move.before, move.after) if one)
         return self._taken(change, tuple(_suspects(update)), moved=moved)
 
-    def guard(self, guards: Guards) -> Change:
-        """Fill the guards' sets with something else; what that changes in the program."""
+    def closed(self) -> Program | None:
+        """A program without policies that cuts off every pod of this node, for as long as not everything is listed.
+
+        None while this node's own object, which has the range of its pods, has not been heard of.
+        """
+        own = self._pending.get(("Node", "", self.node))
+        if self.compiled is not None or not isinstance(own, Node):
+            return None
+        return NodeProgram.of(compile_snapshot(Snapshot.of([own])), self._options, Guards(pod_ranges(own)))[1]
+
+    def guard(self, guards: Guards) -> tuple[Change, NodeProgram]:
+        """Fill the guards' sets with something else; what that changes in the program, and the program."""
         assert self.program is not None
         self.program, change = self.program.guarded(guards)
-        return change
+        return change, self.program
 
     def begin_anew(self) -> None:
         """Work everything out from the objects at the next step: what has been worked out is not to be trusted."""
@@ -143,3 +157,10 @@ def _suspects(update: Update) -> Iterator[Endpoint]:
         for key in update.touched[direction]:
             if key in classes:
                 yield from map(compiled.at, classes[key].members)
+
+
+def pod_ranges(own: Node | None) -> frozenset[IPNetwork]:
+    """The ranges of the addresses that a node gives its pods, as far as it says them."""
+    spec = own.spec if own else None
+    texts = (spec.pod_cidrs or (spec.pod_cidr,)) if spec else ()
+    return frozenset(ip_network(one, strict=False) for one in texts if one)

@@ -15,6 +15,7 @@ import os
 import queue
 import selectors
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gatewright.agent.connections import Suspects, is_allowed
@@ -27,11 +28,12 @@ from gatewright.agent.retry import Retry
 from gatewright.agent.settings import Settings
 from gatewright.kernel.change import NO_CHANGE, Change
 from gatewright.kernel.errors import KernelError
+from gatewright.kernel.node import NodeProgram
 from gatewright.sources.watch import NODE_KINDS, Delivery
 
-HEARTBEAT = 20.0
+HEARTBEAT = 5.0
 """Seconds the loop sleeps at most: it turns so often even where nothing happens."""
-STALLED = 3 * HEARTBEAT
+STALLED = 60.0
 """Seconds after which a loop that does not turn is taken for dead."""
 PROGRAM, RULES, LOG, CONNECTIONS = "packet filter", "rules", "deny log", "connections"
 """What trouble can be about."""
@@ -57,7 +59,16 @@ class Progress:
 class Loop:
     """One agent at work. `deliver` and `stop` may be called from any thread, all else happens in `run`."""
 
-    def __init__(self, settings: Settings, desired: Desired, node: Node, flows: Flows, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        desired: Desired,
+        node: Node,
+        flows: Flows,
+        metrics: Metrics,
+        look: Callable[[], None],
+    ) -> None:
+        """`look` is called every few seconds, for whoever has to look at something else."""
         self.progress = Progress()
         self.troubles = Troubles()
         self.turned = time.monotonic()
@@ -71,9 +82,12 @@ class Loop:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._holds = False  # whether the kernel holds the program that the next change goes on from
+        self._closed = False  # whether the time before the first list is taken care of
         self._retry = Retry()
         self._suspects = Suspects()
         self._check_at = time.monotonic() + settings.check_every
+        self._look = look
+        self._look_at = 0.0
 
     # --- from other threads ---------------------------------------------------------------------------------------
 
@@ -126,6 +140,9 @@ class Loop:
             self._end_connections()
             if time.monotonic() >= self._check_at:
                 self._check("regular check")
+        if self.turned >= self._look_at:
+            self._look_at = self.turned + HEARTBEAT / 2
+            self._look()
 
     def _hear_deliveries(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -166,15 +183,17 @@ class Loop:
 
     def _commit(self, advance: Advance | None) -> bool:
         """Make the kernel hold the program; whether that took a transaction."""
-        if self._desired.program is None:
+        desired = self._desired.program
+        if desired is None:
+            self._close_early()
             return False
         if advance is not None:
             self._suspects.add(advance.suspects)
             if advance.moved:
                 self._node.pods_moved()
-        guarding = self._guard()
+        guarding, desired = self._guard(desired)
         if not self._holds or (advance is not None and advance.change is None):
-            self._node.replace(self._desired)
+            self._node.replace(desired.program)
             self._holds = True
             self._suspects.add(self._desired.pods)
             self._metrics.transactions.labels("replace").inc()
@@ -186,13 +205,26 @@ class Loop:
             self._metrics.transactions.labels("change").inc()
         return bool(change)
 
-    def _guard(self) -> Change:
-        """What the guards' sets have to lose and gain."""
-        program = self._desired.program
-        if program is None or not (self._settings.spoof_guard or self._settings.start_closed):
-            return NO_CHANGE
+    def _guard(self, program: NodeProgram) -> tuple[Change, NodeProgram]:
+        """What the guards' sets have to lose and gain, and the program after it."""
+        if not (self._settings.spoof_guard or self._settings.start_closed):
+            return NO_CHANGE, program
         guards = self._node.guards(self._desired)
-        return NO_CHANGE if guards == program.guards else self._desired.guard(guards)
+        if guards == program.guards:
+            return NO_CHANGE, program
+        return self._desired.guard(guards)
+
+    def _close_early(self) -> None:
+        """Where it is asked for, cut this node's pods off until everything is listed; what was left stays in force."""
+        if not self._settings.start_closed or self._closed:
+            return
+        program = self._desired.closed()
+        if program is None:
+            return
+        if not self._node.is_policed():
+            self._node.replace(program)
+            LOGGER.info("pods of this node are cut off until everything is listed")
+        self._closed = True
 
     def _fail(self, about: str, what: str) -> None:
         self._retry.failed(time.monotonic())
@@ -228,10 +260,11 @@ class Loop:
     def _check(self, reason: str) -> None:
         """Look whether the kernel still holds the program, and put it back where it does not."""
         self._check_at = time.monotonic() + self._settings.check_every
-        if not self._holds:
+        program = self._desired.program
+        if not self._holds or program is None:
             return
         try:
-            held = self._node.holds(self._desired)
+            held = self._node.holds(program.program)
         except KernelError as error:
             self._fail(PROGRAM, str(error))
             self._holds = False

@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection
-from ipaddress import ip_network
 
-from gatewright.agent.desired import Desired
+from gatewright.agent.desired import Desired, pod_ranges
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
 from gatewright.kernel.apply import apply_change, read_back, replace
@@ -21,6 +20,7 @@ from gatewright.kernel.guards import Guards
 from gatewright.kernel.links import own_addresses, pod_links
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
 from gatewright.kernel.nft import NodeNft
+from gatewright.kernel.table import Program
 
 LINKS_AGAIN = (0.0, 0.2, 1.0, 5.0)
 """Seconds after a pod of this node came, when links are looked at: the network plugin may still be at it."""
@@ -46,20 +46,19 @@ class Node:
 
     # --- the program ----------------------------------------------------------------------------------------------
 
-    def replace(self, desired: Desired) -> None:
-        """Hold the desired program, whatever our table holds. Raises KernelError; then nothing changed."""
-        assert desired.program is not None
+    def replace(self, program: Program) -> None:
+        """Hold this program, whatever our table holds. Raises KernelError; then nothing changed."""
         with self.monitor.own():
-            replace(self._nft, desired.program.program)
+            replace(self._nft, program)
 
     def change(self, change: Change) -> None:
         """Make a change in the program that is held. Raises KernelError; then what is held is not certain."""
         with self.monitor.own():
             apply_change(self._nft, change, self._settings.table)
 
-    def holds(self, desired: Desired) -> bool:
-        """Whether the kernel holds the desired program, read back."""
-        return desired.program is not None and read_back(self._nft, self._settings.table) == desired.program.program
+    def holds(self, program: Program) -> bool:
+        """Whether the kernel holds this program, read back. Raises KernelError."""
+        return read_back(self._nft, self._settings.table) == program
 
     def is_policed(self) -> bool:
         """Whether our table is there, from whichever agent."""
@@ -87,10 +86,7 @@ class Node:
         if self._look and self._look[0] <= time.monotonic():
             self._look = [at for at in self._look if at > time.monotonic()]
             self._links = pod_links(known)
-        own = desired.own
-        spec = own.spec if own else None
-        ranges = (spec.pod_cidrs or (spec.pod_cidr,)) if spec else ()
-        return Guards(frozenset(ip_network(one, strict=False) for one in ranges if one), known, self._links)
+        return Guards(pod_ranges(desired.own), known, self._links)
 
     # --- packets and connections ----------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ import time
 from importlib.metadata import version
 
 from gatewright.agent.desired import Desired
+from gatewright.agent.events import EventWriter
 from gatewright.agent.flows import Flows
 from gatewright.agent.http import HttpServer, Sources
-from gatewright.agent.log import LOGGER, timestamp
+from gatewright.agent.log import LOGGER, Troubles, timestamp
 from gatewright.agent.loop import Loop
 from gatewright.agent.metrics import Drops, Metrics
 from gatewright.agent.node import Node
@@ -21,11 +22,17 @@ from gatewright.kernel.counts import Counted, counts
 from gatewright.kernel.errors import KernelError
 from gatewright.kernel.names import policies_of
 from gatewright.kernel.preflight import preflight
-from gatewright.sources.kubeconfig import Where
+from gatewright.sources.creating import Creator
+from gatewright.sources.kubeconfig import Where, configuration
 from gatewright.sources.watch import NODE_KINDS, ClusterWatch, KindStatus
 
 SILENT = 10.0
 """Seconds without a watch after which what is in the kernel counts as stale."""
+
+
+CLOSING = 2.0
+"""Seconds that a last Event may take."""
+EVENTS = "Kubernetes Events"
 
 
 class CannotRun(GatewrightError):
@@ -43,8 +50,12 @@ class Agent:
         self._node = Node(settings)
         self._flows = Flows()
         self._metrics = Metrics()
-        self._loop = Loop(settings, self._desired, self._node, self._flows, self._metrics)
+        self._heard = Troubles()
+        self._loop = Loop(settings, self._desired, self._node, self._flows, self._metrics, self._log_watches)
         self._watch = ClusterWatch(where, NODE_KINDS, self._loop.deliver)
+        self._events: EventWriter | None = None
+        if settings.events:
+            self._events = EventWriter(self._flows, settings.node, Creator(where), time.monotonic, self._event_failed)
         self._metrics.describe(version("gatewright"), self.status, self._drops)
         self._server = HttpServer(Sources(self.status, lambda: self._loop.alive, self._metrics.registry, self._flows))
 
@@ -57,16 +68,38 @@ class Agent:
                 self._server.listen_on_port(settings.metrics)
             LOGGER.info("node %s: listing the cluster", settings.node)
             self._watch.start()
+            if self._events:
+                self._events.thread.start()
             self._loop.run()
         finally:
             self._watch.stop()
             self._server.close()
             self._node.close()
+            if self._events and self._events.thread.is_alive():
+                self._events.thread.join(CLOSING)
         LOGGER.info("stopped; the policies stay in force as they are")
 
     def stop(self) -> None:
         """End `run` soon. From any thread or signal handler."""
         self._loop.stop()
+
+    def _log_watches(self) -> None:
+        """Log what is wrong with a watch, or with objects that it brings, when it begins and when it is over."""
+        for one in self._watch.status():
+            troubles = {f"watch of {one.kind}": "" if one.connected or one.absent else one.last_error}
+            troubles[f"objects of kind {one.kind}"] = "; ".join(str(problem) for problem in one.problems)
+            for about, what in troubles.items():
+                if what:
+                    self._heard.begin(about, what)
+                else:
+                    self._heard.end(about)
+
+    def _event_failed(self, what: str) -> None:
+        if what:
+            self._loop.troubles.begin(EVENTS, what)
+            self._metrics.errors.labels(EVENTS).inc()
+        else:
+            self._loop.troubles.end(EVENTS)
 
     # --- what it tells --------------------------------------------------------------------------------------------
 
@@ -146,6 +179,7 @@ def run_agent(settings: Settings, where: Where) -> None:
     missing = preflight()
     if missing:
         raise CannotRun("\n".join(str(one) for one in missing))
+    configuration(where)
     agent = Agent(settings, where)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())

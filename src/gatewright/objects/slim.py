@@ -33,7 +33,7 @@ _IPV4 = re.compile(rf"{_BYTE}(\.{_BYTE}){{3}}", re.ASCII)
 _NO_LABELS = msgspec.Raw(b"{}")
 
 
-class _Meta(Lenient, frozen=True, gc=False):
+class _Meta(Lenient, frozen=True):
     name: Name
     namespace: str = ""
     resource_version: str = ""
@@ -42,19 +42,19 @@ class _Meta(Lenient, frozen=True, gc=False):
     deletion_timestamp: str | None = None
 
 
-class _Container(Lenient, frozen=True, gc=False):
+class _Container(Lenient, frozen=True):
     ports: tuple[ContainerPort, ...] = ()
     restart_policy: str | None = None
 
 
-class _Spec(Lenient, frozen=True, gc=False):
+class _Spec(Lenient, frozen=True):
     containers: tuple[_Container, ...] = ()
     init_containers: tuple[_Container, ...] = ()
     node_name: str = ""
     host_network: bool = False
 
 
-class WirePod(Lenient, frozen=True, gc=False):
+class WirePod(Lenient, frozen=True):
     """A pod as it is decoded: nothing is built of what is passed over, and labels only when they are new."""
 
     metadata: _Meta

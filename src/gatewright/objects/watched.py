@@ -102,7 +102,7 @@ class _Line(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unusual)
 
 
 class Reader:
@@ -128,7 +128,7 @@ class Reader:
         if self.kind.struct is Pod:
             try:
                 return self._usual_pods(data)
-            except (*_UNREADABLE, Unusual):
+            except _UNREADABLE:
                 pass  # one of them is not as pods usually are: read each by itself
         try:
             page = msgspec.json.decode(data, type=_List)
@@ -159,7 +159,7 @@ class Reader:
         if self.kind.struct is Pod:
             try:
                 return self._usual_pod(msgspec.json.decode(raw, type=WirePod))
-            except (*_UNREADABLE, Unusual):
+            except _UNREADABLE:
                 pass
         metadata = msgspec.json.decode(raw, type=_Named).metadata
         namespace = (metadata.namespace or "default") if self.kind.namespaced else ""
@@ -167,24 +167,19 @@ class Reader:
         version, created = metadata.resource_version or "", metadata.creation_timestamp or ""
         item, faults, unknown = read_item(raw, self.kind)
         problems = [unknown_text(path) for path in unknown] or [fault_text(fault) for fault in faults]
-        slim: Object | None = None
         if item is not None:
-            try:
-                slim = self._named(item)
-            except Unusual as error:
-                problems = [str(error)]
-        closed = None if slim is not None else self._closed(raw, item)
-        return Item(key, version, slim, tuple(problems), closed, created)
+            return Item(key, version, self._named(item), tuple(problems), None, created)
+        return Item(key, version, None, tuple(problems), self._closed(raw), created)
 
     def _named(self, item: Object) -> Object:
         """The object, slim, by its kind and in its namespace."""
         item = msgspec.structs.replace(scoped(item, self.kind), kind=self.name, api_version=self._api_version)
         return self._slimming.of(item)
 
-    def _closed(self, raw: msgspec.Raw, item: Object | None) -> Object | None:
-        """What may stand for an object that cannot be used; `item` is it, where only its values are at fault."""
+    def _closed(self, raw: msgspec.Raw) -> Object | None:
+        """What may stand for an object that cannot be used."""
         try:
-            closed = item or fail_closed(msgspec.json.decode(raw), self.kind)
+            closed = fail_closed(msgspec.json.decode(raw), self.kind)
         except _UNREADABLE:
             return None
         if isinstance(closed, Pod):

@@ -77,6 +77,7 @@ class KindStatus:
 
     `connected` is whether a watch is open, since when (`since`) it is or is not. `absent` is whether the cluster does
     not have the kind. `last_error` is empty while all is well. `problems` are objects that cannot be read whole.
+    `ended` says that nobody follows the kind any more: it was stopped, or what received the deliveries raised an error.
     """
 
     kind: str
@@ -91,12 +92,13 @@ class KindStatus:
     reconnects: int
     last_error: str
     problems: tuple[Problem, ...]
+    ended: bool
 
 
 class ClusterWatch:
     """Follows the kinds of a cluster. `deliver` is called by several threads, for each kind in order.
 
-    What `deliver` raises ends that kind's thread and is a fault of the program; it shows in `status`.
+    What `deliver` raises is a fault of the program: it ends that kind's thread, and `status` says so.
     """
 
     def __init__(
@@ -161,6 +163,7 @@ class _Watcher:
         self._deliver = deliver
         self._stopping = stopping
         self._since = time.monotonic()
+        self._ended = False
         self.status = self._report()
 
     def _run(self) -> None:
@@ -174,6 +177,7 @@ class _Watcher:
             raise
         finally:
             self.connection.close()
+            self._ended = True
             self._publish()
 
     def _ask(self, request: Request) -> None:
@@ -235,6 +239,7 @@ class _Watcher:
                 for (kind, *path), whats in one.held.problems.items()
                 for what in whats
             ),
+            self._ended,
         )
 
 
