@@ -43,7 +43,7 @@ BRIDGE_SWITCH = {4: "bridge-nf-call-iptables", 6: "bridge-nf-call-ip6tables"}
 _FORWARDING_SWITCH = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
 _PROBE = "gatewright_preflight"
 _FEATURES = (
-    ("tables for both families", "CONFIG_NF_TABLES_INET", ""),
+    ("tables for both families", "CONFIG_NF_TABLES_INET", "chain c { }"),
     ("connection states", "CONFIG_NFT_CT and the module nft_ct", "chain c { ct state established accept; }"),
     ("connection marks", "CONFIG_NF_CONNTRACK_MARK", "chain c { ct mark & 0x1 == 0x1 accept; }"),
     ("resets", "CONFIG_NFT_REJECT_INET and the module nft_reject_inet", "chain c { reject with tcp reset; }"),
@@ -114,7 +114,7 @@ def _feature_problems(nft: Nft) -> list[KernelError]:
 def _lacking(nft: Nft) -> Iterator[tuple[str, str]]:
     for what, source, body in _FEATURES:
         try:
-            nft.check(f"table inet {_PROBE} {{ {body} }}\n")
+            nft.check(f"table inet {_PROBE} {{ {body}; }}\n")
         except NftRefused:
             yield what, source
 
