@@ -26,7 +26,7 @@ class NotAnEvent(ValueError):
     """A line that is no watch event, or an event whose object names nothing. The text says why."""
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One object of a list or an event.
 
     `object` is None where it cannot be read: then `problems` say why, and `closed` may stand for it, which allows no
@@ -41,7 +41,7 @@ class Item(msgspec.Struct, frozen=True):
     created: str = ""
 
 
-class ItemPage(msgspec.Struct, frozen=True):
+class ItemPage(msgspec.Struct, frozen=True, gc=False):
     """One page of a list: its objects, the token of the next page, and the version of the list."""
 
     items: list[Item]
@@ -49,7 +49,7 @@ class ItemPage(msgspec.Struct, frozen=True):
     resource_version: str
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a watch. `type` is ADDED, MODIFIED, DELETED (these have an item), BOOKMARK or ERROR.
 
     `initial_events_end` marks the bookmark that ends a streaming list; `status` is the Status of an ERROR.
