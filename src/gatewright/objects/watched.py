@@ -16,7 +16,8 @@ from gatewright.objects.closed import fail_closed
 from gatewright.objects.core import Pod, PodIP, PodStatus
 from gatewright.objects.kinds import KINDS, Kind, scoped
 from gatewright.objects.meta import Key, Lenient, Object
-from gatewright.objects.slim import Name, Slimming, Unusual, WirePod, is_address
+from gatewright.objects.names import is_address
+from gatewright.objects.slim import Name, Slimming, Unusual, WirePod
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """The annotation of the bookmark after which a streaming list is complete (KEP-3157)."""
