@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from benchmarks.clusters import LARGEST, NODE_OF_10K, Shape, objects
-from benchmarks.wire import written
+from benchmarks.served import written
 from gatewright.cli.main import COLLECT_RARELY
 from gatewright.engine.compile import compile_snapshot
 from gatewright.engine.snapshot import Snapshot
