@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -9,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatewright.engine.model import Direction, RuleOrigin
-from gatewright.kernel.apply import apply, generation, read_back, remove
-from gatewright.kernel.delta import delta
+from gatewright.kernel.apply import apply, apply_change, generation, read_back, remove, replace
+from gatewright.kernel.delta import delta, difference
 from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.nft import Library, Mode, Nft, Outcome
+from gatewright.kernel.node import node_program
+from gatewright.kernel.options import Options
 from gatewright.kernel.preflight import everything, preflight
-from gatewright.kernel.program import Options, node_program
 from gatewright.kernel.staging import PIECE
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import whole
@@ -36,9 +38,9 @@ def program_of(*ports: Ports, pods: int = 3) -> Program:
 
 
 @FEW
-@given(cases.worlds())
-def test_every_program_reads_back_as_it_was_applied(empty: Namespace, where: World) -> None:
-    program = node_program(where, range(4))
+@given(cases.worlds(), cases.all_options)
+def test_every_program_reads_back_as_it_was_applied(empty: Namespace, where: World, options: Options) -> None:
+    program = node_program(where, range(4), options=options, guards=cases.GUARDS)
 
     def work() -> Program | None:
         nft = Nft(Library())
@@ -49,9 +51,13 @@ def test_every_program_reads_back_as_it_was_applied(empty: Namespace, where: Wor
 
 
 @FEW
-@given(cases.worlds(), cases.worlds())
-def test_a_difference_leaves_exactly_the_new_program(empty: Namespace, first: World, second: World) -> None:
-    old, new = node_program(first, range(4)), node_program(second, range(3))
+@given(cases.worlds(), cases.worlds(), cases.all_options)
+def test_a_difference_leaves_exactly_the_new_program(
+    empty: Namespace, first: World, second: World, options: Options
+) -> None:
+    fewer = dataclasses.replace(cases.GUARDS, links=frozenset(), known=frozenset(cases.pod(7).addresses))
+    old = node_program(first, range(4), options=options, guards=cases.GUARDS)
+    new = node_program(second, range(3), options=options, guards=fewer)
 
     def work() -> Program | None:
         nft = Nft(Library())
@@ -123,6 +129,7 @@ def test_drift_is_seen_and_repaired(empty: Namespace, nft: Nft) -> None:
         "delete element inet gatewright ingress4 { 10.77.0.1 }",
         "add chain inet gatewright forward { policy drop; }",
         "add counter inet gatewright stranger",
+        "add limit inet gatewright stranger { rate 1/minute }",
         "add set inet gatewright stranger { type mark; }",
     )
 
@@ -228,3 +235,50 @@ def test_a_fit_kernel_lacks_nothing_and_the_check_leaves_nothing(empty: Namespac
         return [str(error) for error in preflight(nft)], nft.list_table(everything().table)
 
     assert empty.run(work) == ([], None)
+
+
+@FEW
+@given(cases.worlds(), cases.worlds())
+def test_a_change_leaves_exactly_the_new_program(empty: Namespace, first: World, second: World) -> None:
+    old, new = node_program(first, range(4)), node_program(second, range(3))
+    change = difference(old, new)
+    assert change is not None
+    assert change.after(old) == new
+
+    def work() -> Program | None:
+        nft = Nft(Library())
+        replace(nft, old)
+        apply_change(nft, change)
+        return read_back(nft)
+
+    assert empty.run(work) == new
+
+
+def test_a_change_that_the_kernel_refuses_changes_nothing(empty: Namespace, nft: Nft) -> None:
+    change = difference(program_of(80, 81), program_of(81, 82))
+    assert change is not None
+
+    def work() -> Program | None:
+        replace(nft, program_of(82))
+        with pytest.raises(NftRefused):
+            apply_change(nft, change)
+        return read_back(nft)
+
+    assert empty.run(work) == program_of(82)
+
+
+def test_a_change_too_large_for_a_message_comes_into_force_at_once(empty: Namespace) -> None:
+    other = RuleOrigin("NetworkPolicy", "default", "large")
+    many = isolated(IN, accept(tcp(*range(1, 20000, 2)), pods=(1,)), origin=other)
+    program = node_program(world(3, ingress={0: many}), range(3))
+    change = difference(program_of(80), program)
+    assert change is not None
+    backend = Small()
+
+    def work() -> Program | None:
+        replace(Nft(), program_of(80))
+        apply_change(Nft(backend), change)
+        return read_back(Nft())
+
+    assert empty.run(work) == program
+    assert len(backend.held) > 5

@@ -15,7 +15,7 @@ from gatewright.engine.model import Direction
 from gatewright.kernel.apply import apply
 from gatewright.kernel.conntrack import Flow, Revocation, flows, revoke
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import node_program
+from gatewright.kernel.node import node_program
 from tests.packets.netns import FREE_PORT, NODE, NodeNamespace
 from tests.unit.kernel import cases
 from tests.unit.kernel.cases import World, accept, isolated, tcp, udp, world
@@ -150,7 +150,7 @@ def test_other_bits_of_the_mark_stay(node_with_pods: NodeNamespace, server: IPAd
     node_with_pods.namespace.run(lambda: Nft().run(mark + "add rule inet other f ct mark set 0x80\n"))
 
     def marks() -> set[int]:
-        return {flow.mark for flow in node_with_pods.namespace.run(flows) if flow.destination == server}
+        return {flow.mark for flow in node_with_pods.namespace.run(lambda: list(flows())) if flow.destination == server}
 
     try:
         with connection(node_with_pods, 2, server, socket.SOCK_DGRAM, 53):
@@ -180,7 +180,10 @@ def test_translated_connections_are_judged_by_the_pods_behind_them(node_with_pod
             connection(node_with_pods, 1, service, socket.SOCK_STREAM, 8000) as friend,
             connection(node_with_pods, 2, service, socket.SOCK_STREAM, 8000) as stranger,
         ):
-            seen = {(flow.source, flow.destination, flow.port) for flow in node_with_pods.namespace.run(flows)}
+            seen = {
+                (flow.source, flow.destination, flow.port)
+                for flow in node_with_pods.namespace.run(lambda: list(flows()))
+            }
             assert seen == {(cases.pod(index).addresses[0], here, 80) for index in (1, 2)}
             assert enforce(node_with_pods, ONLY_POD_1).revoked == 1
             with pytest.raises(ConnectionResetError):

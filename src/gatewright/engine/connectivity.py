@@ -11,7 +11,6 @@ What hangs on addresses that are not known yet is kept apart: see `Access`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from copy import copy
 from functools import cached_property
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, NO_ADDRESSES, AddressSet
 from gatewright.engine.compile import Class, ClassKey, Compiled, Update
+from gatewright.engine.layers import variant
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule
 from gatewright.engine.parts import EVERYTHING, Access, parts
 from gatewright.engine.podset import NO_PODS, PodSet
@@ -164,7 +164,7 @@ class Connectivity:
         roster = update.compiled.snapshot.roster
         if roster.capacity > len(self._everywhere):
             return Connectivity(update.compiled, self.family)
-        following = copy(self)
+        following = variant(self)
         for memo in ("rectangles", "outside", "named"):
             vars(following).pop(memo, None)
         following.compiled = update.compiled

@@ -1,22 +1,27 @@
 """Makes the kernel hold a program, says what it holds, and takes it away.
 
-The kernel changes from one program to the next in a single transaction. Where nothing else can have touched the
-packet filter since the last one (the kernel counts transactions of a network namespace) only the difference is sent;
-else the table is read first, and replaced as a whole unless it is what was left there.
+The kernel changes from one program to the next in a single transaction. Whoever keeps a `NodeProgram` and hears of
+everything that others do to the table (the agent) calls `apply_change`: it sends the change and reads nothing. Others
+call `apply`: where nothing at all has touched the packet filter since the last time (the kernel counts transactions of
+a network namespace) only the difference is sent; else the table is read first, and replaced as a whole unless it is
+what was left there.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 
-from gatewright.kernel.delta import delta
+from gatewright.kernel.change import Change
+from gatewright.kernel.delta import change_text, delta
+from gatewright.kernel.elements import can_send, requests
 from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import Options
-from gatewright.kernel.staging import staged
+from gatewright.kernel.options import Options
+from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import removal, whole
 
@@ -56,6 +61,42 @@ def apply(nft: Nft, program: Program, last: Applied | None = None) -> Applied:
     return Applied(program, after if after == before else None)
 
 
+def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None:
+    """Makes a change in our table, which must hold the program that the change begins at. Nothing is read back.
+
+    Raises NftRefused, NotPermitted or NftMissing. After NftRefused what the table holds is not what was believed:
+    `replace` makes it so again; until then the kernel enforces what it held.
+    """
+    if not change:
+        return
+    if can_send(change):
+        _send(nft, change, table)
+        return
+    try:
+        nft.run(change_text(change, table))
+    except NftTooLarge:
+        if not change.new_sets:
+            raise
+        for text in staged_change(change, table):
+            nft.run(text)
+
+
+def _send(nft: Nft, change: Change, table: str) -> None:
+    """Makes a change of elements by netlink alone, as text would. Raises what `apply_change` does."""
+    with nft.netlink() as netlink:
+        try:
+            netlink.batch(requests(change, table))
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                raise NftTooLarge from error
+            raise NftRefused(f"a change of elements: {error.strerror}") from error
+
+
+def replace(nft: Nft, program: Program) -> None:
+    """Leaves the kernel with exactly this program, atomically, whatever our table holds. Raises what `apply` does."""
+    _replace(nft, program)
+
+
 def _replace(nft: Nft, program: Program) -> int:
     """Replaces what the table holds, in how many transactions; only the last of them has an effect."""
     try:
@@ -79,9 +120,9 @@ def remove(nft: Nft, table: str = Options().table) -> None:
     nft.run(removal(table))
 
 
-def generation() -> int:
-    """How many transactions the packet filter of this network namespace has seen."""
-    with Netlink(NETLINK_NETFILTER) as netlink:
+def generation(nft: Nft | None = None) -> int:
+    """How many transactions the packet filter has seen, of the namespace that `nft` or the calling thread is in."""
+    with nft.netlink() if nft else Netlink(NETLINK_NETFILTER) as netlink:
         for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
             (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
             return int(number)

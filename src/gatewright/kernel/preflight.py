@@ -5,13 +5,17 @@ The kernel is asked, not its version: a program with everything we use is checke
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 from gatewright.kernel.apply import generation
-from gatewright.kernel.conntrack import flows
+from gatewright.kernel.conntrack import table_use
+from gatewright.kernel.denial import counters, limits
 from gatewright.kernel.errors import KernelError, NftRefused
+from gatewright.kernel.guards import Guards, guard_sets
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import ACCEPT, Options, frame
+from gatewright.kernel.options import Options
+from gatewright.kernel.program import ACCEPT, frame
 from gatewright.kernel.table import (
     ADDRESS_FIELD,
     Chain,
@@ -27,6 +31,8 @@ from gatewright.kernel.table import (
 )
 from gatewright.kernel.text import listing
 
+_ANY_ADDRESSES = frozenset(map(ipaddress.ip_address, ("192.0.2.1", "2001:db8::1")))
+_ANY_RANGES = frozenset(map(ipaddress.ip_network, ("192.0.2.0/24", "2001:db8::/32")))
 BRIDGE_SWITCHES = Path("/proc/sys/net/bridge")
 BRIDGE_SWITCH = {4: "bridge-nf-call-iptables", 6: "bridge-nf-call-ip6tables"}
 
@@ -47,7 +53,7 @@ def preflight(nft: Nft | None = None, *, bridge: bool = False) -> list[KernelErr
     try:
         nft = nft or Nft()
         generation()
-        flows()
+        table_use()
     except KernelError as error:
         return [error]
     missing: list[KernelError] = []
@@ -73,6 +79,7 @@ def everything(table: str = "gatewright_preflight") -> Program:
         ("ranges", (address, Field.PROTOCOL, Field.PORT), True, (1, 9, 6, 6, 80, 90)),
         ("protocols", (address, Field.PROTOCOL), True, (1, 9, 0, 255)),
     )
+    options = Options(table=table, log_group=0, counters=True, start_closed=True, check_sources=True)
     sets = tuple(Set(name, fields, interval, frozenset({item})) for name, fields, interval, item in kinds)
     uses = tuple(Rule(InSet(part.name, part.fields, Side.SOURCE), ACCEPT) for part in sets)
     maps = tuple(
@@ -80,8 +87,9 @@ def everything(table: str = "gatewright_preflight") -> Program:
         for direction in ("egress", "ingress")
         for family in (4, 6)
     )
-    chains = (*frame(Options()), Chain("class", (*uses, Rule(OtherProtocols(), ACCEPT))))
-    return Program.of(table, sets, maps, chains)
+    chains = (*frame(options), Chain("class", (*uses, Rule(OtherProtocols(), ACCEPT))))
+    guarded = guard_sets(options, Guards(_ANY_RANGES, _ANY_ADDRESSES, frozenset((1, item) for item in _ANY_ADDRESSES)))
+    return Program.of(table, (*sets, *guarded), maps, chains, counters(chains), limits(options))
 
 
 def bridge_problems(switches: Path = BRIDGE_SWITCHES) -> list[KernelError]:
