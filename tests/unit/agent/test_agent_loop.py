@@ -233,6 +233,17 @@ def test_pods_are_cut_off_before_the_first_list_unless_a_table_is_there(*, polic
         agent.in_step()
 
 
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+def test_a_clock_that_jumps_changes_nothing(agent: Running, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    wall = time.time()
+    monkeypatch.setattr(time, "time", lambda: wall + jump)
+    agent.node.refuses = 1
+    agent.deliver(delivery("NetworkPolicy", DB))
+    agent.in_step()
+    assert agent.loop.alive
+    assert agent.node.did == ["replace", "refused change", "replace"]
+
+
 def test_the_loop_is_alive_while_nothing_happens(agent: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     assert agent.loop.alive
     monkeypatch.setattr(loop_module, "STALLED", -1.0)

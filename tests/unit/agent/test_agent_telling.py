@@ -17,8 +17,12 @@ from gatewright.agent import client
 from gatewright.agent.flows import Flows
 from gatewright.agent.http import CannotListen, HttpServer, Sources
 from gatewright.agent.log import AGAIN, LOGGER, Troubles, set_up
+from gatewright.agent.run import problems
 from gatewright.agent.status import AgentStatus, Conntrack, Programmed, State, Watched
+from gatewright.errors import Problem
+from gatewright.kernel.conntrack import TableUse
 from gatewright.report.agent import status_text
+from gatewright.sources.watch import KindStatus
 from tests.unit.agent.test_agent_flows import FLOW
 
 STATUS = AgentStatus(
@@ -77,6 +81,21 @@ def test_behind_and_problems_are_said() -> None:
     text = status_text(msgspec.to_builtins(worse))
     assert text.startswith("Node node-1: failing, 12.3 s behind, since")
     assert text.endswith("Problem: packet filter: no")
+
+
+def test_what_is_wrong_is_said_one_line_each() -> None:
+    unwell = KindStatus(
+        "Pod", False, False, False, 0.0, None, "", 0, 0, 3, "no connection", (Problem("", "Pod a/b: x"),)
+    )
+    full = TableUse(100, 100, 7, 0, 0)
+    lost = "the kernel drops new connections (7 packets so far)"
+    assert list(problems(("Pod", "Node"), (unwell,), full)) == [
+        "not listed yet: Pod, Node",
+        "Pod: no connection",
+        "Pod a/b: x",
+        f"connection tracking is full: {lost}; raise net.netfilter.nf_conntrack_max",
+    ]
+    assert list(problems((), (), TableUse(99, 100, 0, 0, 0))) == []
 
 
 class Served:
