@@ -235,6 +235,7 @@ def measure(folder: Path, *, rarely: bool) -> None:
     with NodeNft() as nft:
         agent = load(folder, nft)
         lines = msgspec.msgpack.decode((folder / "events").read_bytes(), type=list[Line])
+        print(f"the events take {sum(len(line.data) for line in lines) / 1e6:.0f} MB of what is resident")
         if not lines:
             return
         if rarely:
@@ -243,8 +244,9 @@ def measure(folder: Path, *, rarely: bool) -> None:
         found = run(agent, lines)
         table("change", {**dict(sorted(found.items())), "all": [one for each in found.values() for one in each]})
         table("part", agent.parts)
+        print(f"{agent.commits} transactions, {resident():.0f} MB resident;", end=" ")
         held = read_back(nft) == agent.node.program
-        print(f"{agent.commits} transactions, {resident():.0f} MB resident; the kernel holds the program: {held}")
+        print(f"the kernel holds the program: {held}; {resident():.0f} MB resident after reading it back")
 
 
 def main() -> None:
