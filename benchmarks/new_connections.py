@@ -54,7 +54,10 @@ RANGES = frozenset({ipaddress.ip_network("10.77.0.0/24")})
 SINK = """
 table inet sink {
   counter arrived { }
-  chain prerouting { type filter hook prerouting priority raw; iifname "eth0" meta l4proto tcp counter name "arrived" drop; }
+  chain prerouting {
+    type filter hook prerouting priority raw
+    iifname "eth0" meta l4proto tcp counter name "arrived" drop
+  }
 }
 """
 _libc = ctypes.CDLL(None, use_errno=True)
