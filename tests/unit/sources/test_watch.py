@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def test_objects_are_followed_and_deliveries_say_when_they_came(server: WatchSer
         assert not status.ended
         assert status.last_event == second.received
     assert server.watches()[0].endswith("sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+    assert server.agents == {f"gatewright/{version('gatewright')}"}
     assert "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed" in server.watches()[0]
 
 
@@ -223,6 +225,7 @@ def test_a_custom_resource_that_comes_and_goes(
     server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reflector, "ABSENT_FOR", 0.1)
+    monkeypatch.setattr(reflector, "ABSENT_CONFIRMED", 0.5)
     kinds = (("policy.networking.k8s.io", "ClusterNetworkPolicy"),)
     with Following(where, kinds=kinds) as following:
         following.until(lambda status: status.absent)
@@ -264,12 +267,13 @@ def test_a_silent_connection_is_opened_again(
     server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reflector, "WATCH_PATIENCE", 0.2)
-    monkeypatch.setattr(reflector, "SHORTEST", 0.1)
     with Following(where) as following:
         following.holds("a", "b")
         server.drop()
-        status = following.until(lambda status: status.reconnects >= 3)
+        status = following.until(lambda status: status.reconnects == 2 and status.last_error)
         assert status.relists == 0
+        assert status.last_error.endswith("no answer within 0.2 seconds; is it up, and reachable from here?")
+        following.until(lambda status: status.relists)
         with server.change() as store:
             store.put("c")
         following.holds("a", "b", "c")

@@ -35,6 +35,7 @@ class WatchServer:
     token: str = ""
     bookmarks: float = 60.0
     requests: list[str] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
     url: str = ""
     closing: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -87,6 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.model
         with server.changed:
             server.requests.append(self.path)
+            server.agents.add(self.headers.get("User-Agent", ""))
             given = server.answers.pop(0) if server.answers else None
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
