@@ -187,6 +187,18 @@ def test_410_on_an_open_watch_is_answered_by_a_relist_that_loses_no_deletion(ser
         assert len(following.deliveries) == 2
 
 
+def test_a_server_that_leaves_the_connection_open_after_410_is_not_waited_for(
+    server: WatchServer, where: Where
+) -> None:
+    server.lingers = True
+    with Following(where) as following:
+        following.holds("a", "b")
+        with server.change() as store:
+            store.delete("a")
+            store.compact()
+        following.holds("b")
+
+
 REFUSALS = {
     "busy": (429, {"Retry-After": "1"}, b'{"kind":"Status","message":"too many requests","code":429}', 1.0),
     "broken": (500, {}, b"internal error", 0.0),
@@ -431,6 +443,19 @@ def test_stopping_while_a_server_does_not_answer_is_prompt(tmp_path: Path) -> No
             begin = time.monotonic()
             following.watch.stop()
             assert time.monotonic() - begin < 0.5
+
+
+def test_stopping_before_the_connection_is_there_is_prompt_once_it_is(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        script = f"touch {tmp_path}/begun; sleep 0.3; printf '%s' '{credential(token='t')}'"
+        path = kubeconfig(tmp_path / "config", url, user=login(tmp_path, script))
+        with Following(Where(str(path))) as following:
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            begin = time.monotonic()
+            following.watch.stop()
+            assert time.monotonic() - begin < 2.0
 
 
 def test_stopping_before_the_start_and_twice(where: Where) -> None:

@@ -26,12 +26,13 @@ class WatchServer:
 
     `created` are the paths and objects of POST requests. `answers` are given
     instead to the next requests: (status, headers, body). `token` is the one that is accepted.
-    `cut` are numbers of bytes after which the next watches break off, in the middle of whatever it is.
+    `lingers` leaves a watch open that has told its last. `cut` are numbers of bytes after which the next watches break off, in the middle of whatever it is.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     cut: list[int] = field(default_factory=list)
+    lingers: bool = False
     token: str = ""
     bookmarks: float = 60.0
     requests: list[str] = field(default_factory=list)
@@ -141,6 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             left = None if left is None else left - len(data)
             self.chunk(data)
             if not version:
+                self.linger(generation)
                 break
             with server.changed:
                 pause = min(end - time.monotonic(), server.bookmarks)
@@ -157,6 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
                 else:
                     lines = [bookmark(version)]
         self.wfile.write(b"0\r\n\r\n")
+
+    def linger(self, generation: int) -> None:
+        """Stay silent until the watch is broken off, where that is wanted."""
+        server = self.model
+        with server.changed:
+            server.changed.wait_for(lambda: not server.lingers or server.expired != generation)
 
     def due(self, store: Store, version: int, generation: int) -> bool:
         """Whether there is something to say."""
