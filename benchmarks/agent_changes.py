@@ -120,7 +120,7 @@ def _changes(read: Event) -> Changes:
 
 def load(shape: Shape, nft: Nft) -> tuple[Agent, list[Object]]:
     """The agent after its first load, and the objects of the cluster. Prints what each part took."""
-    made = [_spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
+    made = [spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
     pages = {name: page([item for item in made if isinstance(item, kind)]) for _, name, kind in READERS}
     print(f"the lists are {sum(map(len, pages.values())) / 1e6:.0f} MB of JSON")
     gc.collect()
@@ -142,7 +142,7 @@ def load(shape: Shape, nft: Nft) -> tuple[Agent, list[Object]]:
     return Agent(compiled, node, nft), made
 
 
-def _spread(item: Object, nodes: int) -> Object:
+def spread(item: Object, nodes: int) -> Object:
     """A pod on the node that its number says: so a node has pods of every namespace."""
     if not isinstance(item, Pod):
         return item

@@ -12,15 +12,16 @@ from collections.abc import Callable, Collection
 from gatewright.agent.desired import Desired, pod_ranges
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
-from gatewright.kernel.apply import apply_change, generation, read_back, replace
+from gatewright.kernel.apply import apply_change, read_back, replace
 from gatewright.kernel.change import Change
-from gatewright.kernel.conntrack import Flow, revoke
+from gatewright.kernel.conntrack import Flow, Revocation, revoke
 from gatewright.kernel.denylog import Denied, DenyLog
-from gatewright.kernel.guards import Guards
+from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.links import own_addresses, pod_links
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
 from gatewright.kernel.nft import NodeNft
 from gatewright.kernel.table import Program
+from gatewright.objects.core import Node as NodeObject
 
 LINKS_AGAIN = (0.0, 0.2, 1.0, 5.0)
 """Seconds after a pod of this node came, when links are looked at: the network plugin may still be at it."""
@@ -32,7 +33,9 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         """Raises KernelError for what is missing or not permitted."""
         self._settings = settings
-        self._links: frozenset[tuple[int, IPAddress]] = frozenset()
+        self._guards = NO_GUARDS
+        self._own: NodeObject | None = None
+        self._moved = False
         self._look: list[float] = []
         with contextlib.ExitStack() as stack:
             self._nft = stack.enter_context(NodeNft())
@@ -48,13 +51,13 @@ class Node:
 
     def replace(self, program: Program) -> None:
         """Hold this program, whatever our table holds. Raises KernelError; then nothing changed."""
-        replace(self._nft, program)
-        self._ours()
+        with self.monitor.own():
+            replace(self._nft, program)
 
     def change(self, change: Change) -> None:
         """Make a change in the program that is held. Raises KernelError; then what is held is not certain."""
-        apply_change(self._nft, change, self._settings.table)
-        self._ours()
+        with self.monitor.own():
+            apply_change(self._nft, change, self._settings.table)
 
     def holds(self, program: Program) -> bool:
         """Whether the kernel holds this program, read back. Raises KernelError."""
@@ -68,9 +71,6 @@ class Node:
         """What others did to our table since the last call."""
         return self.monitor.read()
 
-    def _ours(self) -> None:
-        self.monitor.ours(generation(self._nft))
-
     # --- guards ---------------------------------------------------------------------------------------------------
 
     @property
@@ -81,15 +81,21 @@ class Node:
     def pods_moved(self) -> None:
         """Pods of this node came, went, or got addresses: their links have to be looked at, now and a little later."""
         now = time.monotonic()
+        self._moved = True
         self._look = [now + pause for pause in LINKS_AGAIN] if self._settings.spoof_guard else []
 
     def guards(self, desired: Desired) -> Guards:
         """What fills the guards' sets now. Raises KernelError where links cannot be read."""
-        known = frozenset(address for pod in desired.pods for address in pod.addresses)
-        if self._look and self._look[0] <= time.monotonic():
-            self._look = [at for at in self._look if at > time.monotonic()]
-            self._links = pod_links(known)
-        return Guards(pod_ranges(desired.own), known, self._links)
+        now, own = time.monotonic(), desired.own
+        looking = bool(self._look) and self._look[0] <= now
+        if not looking and not self._moved and own is self._own:
+            return self._guards
+        known = frozenset(desired.addresses)
+        links = pod_links(known) if looking else self._guards.links
+        self._look = [at for at in self._look if at > now]
+        self._own, self._moved = own, False
+        self._guards = Guards(pod_ranges(own), known, links)
+        return self._guards
 
     # --- packets and connections ----------------------------------------------------------------------------------
 
@@ -102,6 +108,6 @@ class Node:
         """Logged drops that could not be read in time."""
         return self.log.lost if self.log is not None else 0
 
-    def revoke(self, allowed: Callable[[Flow], bool], pods: Collection[IPAddress]) -> int:
-        """End the connections of these pods that are not allowed; how many. Raises KernelError."""
-        return revoke(allowed, pods=pods, node=own_addresses()).revoked
+    def revoke(self, allowed: Callable[[Flow], bool], pods: Collection[IPAddress]) -> Revocation:
+        """End the connections of these pods that are not allowed, let those go on that are. Raises KernelError."""
+        return revoke(allowed, pods=pods, node=own_addresses())

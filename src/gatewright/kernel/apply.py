@@ -13,9 +13,9 @@ import errno
 import struct
 from dataclasses import dataclass
 
+from gatewright.kernel.batch import can_send, requests
 from gatewright.kernel.change import Change
 from gatewright.kernel.delta import change_text, delta
-from gatewright.kernel.elements import can_send, requests
 from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
@@ -69,11 +69,11 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
     """
     if not change:
         return
-    if can_send(change):
-        _send(nft, change, table)
-        return
     try:
-        nft.run(change_text(change, table))
+        if can_send(change):
+            _send(nft, change, table)
+        else:
+            nft.run(change_text(change, table))
     except NftTooLarge:
         if not change.new_sets:
             raise
@@ -82,14 +82,13 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
 
 
 def _send(nft: Nft, change: Change, table: str) -> None:
-    """Makes a change of elements by netlink alone, as text would. Raises what `apply_change` does."""
     with nft.netlink() as netlink:
         try:
             netlink.batch(requests(change, table))
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 raise NftTooLarge from error
-            raise NftRefused(f"a change of elements: {error.strerror}") from error
+            raise NftRefused(f"a batch of messages: {error.strerror or error}") from error
 
 
 def replace(nft: Nft, program: Program) -> None:
@@ -123,9 +122,14 @@ def remove(nft: Nft, table: str = Options().table) -> None:
 def generation(nft: Nft | None = None) -> int:
     """How many transactions the packet filter has seen, of the namespace that `nft` or the calling thread is in."""
     with nft.netlink() if nft else Netlink(NETLINK_NETFILTER) as netlink:
-        for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
-            (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
-            return int(number)
+        return ask_generation(netlink)
+
+
+def ask_generation(netlink: Netlink) -> int:
+    """The same, over a socket that is open."""
+    for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
+        (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
+        return int(number)
     return 0
 
 

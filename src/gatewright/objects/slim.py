@@ -8,8 +8,6 @@ anything is built of them.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import sys
 from typing import Annotated, TypeVar
 
@@ -17,6 +15,7 @@ import msgspec
 
 from gatewright.objects.core import Container, ContainerPort, Pod, PodIP, PodSpec, PodStatus
 from gatewright.objects.meta import Lenient, Object, ObjectMeta
+from gatewright.objects.names import is_address
 
 PROTOCOLS = frozenset(("TCP", "UDP", "SCTP"))
 MOST_SHARED = 8192
@@ -28,8 +27,6 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 K = TypeVar("K")
 V = TypeVar("V")
 
-_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_BYTE}(\.{_BYTE}){{3}}", re.ASCII)
 _NO_LABELS = msgspec.Raw(b"{}")
 
 
@@ -177,14 +174,3 @@ def _addresses(listed: tuple[PodIP, ...], single: str) -> list[str]:
         if not is_address(one):
             raise Unusual(f"{one!r} is no address")
     return found
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an address of either family, as the engine reads them."""
-    if _IPV4.fullmatch(text):
-        return True
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -16,7 +16,8 @@ from gatewright.objects.closed import fail_closed
 from gatewright.objects.core import Pod, PodIP, PodStatus
 from gatewright.objects.kinds import KINDS, Kind, scoped
 from gatewright.objects.meta import Key, Lenient, Object
-from gatewright.objects.slim import Name, Slimming, Unusual, WirePod, is_address
+from gatewright.objects.names import is_address
+from gatewright.objects.slim import Name, Slimming, Unusual, WirePod
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """The annotation of the bookmark after which a streaming list is complete (KEP-3157)."""
@@ -26,7 +27,7 @@ class NotAnEvent(ValueError):
     """A line that is no watch event, or an event whose object names nothing. The text says why."""
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One object of a list or an event.
 
     `object` is None where it cannot be read: then `problems` say why, and `closed` may stand for it, which allows no
@@ -41,7 +42,7 @@ class Item(msgspec.Struct, frozen=True):
     created: str = ""
 
 
-class ItemPage(msgspec.Struct, frozen=True):
+class ItemPage(msgspec.Struct, frozen=True, gc=False):
     """One page of a list: its objects, the token of the next page, and the version of the list."""
 
     items: list[Item]
@@ -49,7 +50,7 @@ class ItemPage(msgspec.Struct, frozen=True):
     resource_version: str
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a watch. `type` is ADDED, MODIFIED, DELETED (these have an item), BOOKMARK or ERROR.
 
     `initial_events_end` marks the bookmark that ends a streaming list; `status` is the Status of an ERROR.

@@ -139,6 +139,11 @@ UNREADABLE_PODS: dict[str, tuple[Json, str, tuple[str, ...]]] = {
         f'status.hostIPs[0].ip: Invalid value: "x": {ADDRESS}',
         ("10.0.0.1", "fd00::1"),
     ),
+    "an address of one machine alone": (
+        merged(status={"podIP": "", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fe80::1%eth0"}]}),
+        f'status.podIPs[1].ip: Invalid value: "fe80::1%eth0": {ADDRESS}',
+        ("10.0.0.1",),
+    ),
     "a protocol that nobody knows": (
         merged(spec={"containers": [{"image": "i", "ports": [{"containerPort": 1, "protocol": "QUIC"}]}]}),
         'spec.containers[0].ports[0].protocol: Unsupported value: "QUIC": supported values: "SCTP", "TCP", "UDP"',

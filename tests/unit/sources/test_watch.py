@@ -438,14 +438,16 @@ def test_stopping_before_the_start_and_twice(where: Where) -> None:
     assert not watch.status()[0].complete
 
 
-def test_what_the_receiver_raises_shows_in_the_status(
-    server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError])
+def test_what_the_receiver_raises_is_no_fault_of_the_connection(
+    error: type[Exception], server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Were it taken for one, the delivery would be lost and nobody would know."""
     raised: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_type))
 
     def deliver(delivery: Delivery) -> None:
-        raise RuntimeError("no room")
+        raise error("no room")
 
     watch = ClusterWatch(where, POD, deliver)
     watch.start()
@@ -454,8 +456,8 @@ def test_what_the_receiver_raises_shows_in_the_status(
         time.sleep(0.01)
     watch.stop()
     [status] = watch.status()
-    assert (status.ended, status.last_error) == (True, "a fault of this program: RuntimeError: no room")
-    assert raised == [RuntimeError]
+    assert (status.ended, status.last_error) == (True, f"a fault of this program: {error.__name__}: no room")
+    assert raised == [error]
 
 
 def test_the_statuses_are_in_the_order_of_the_kinds(where: Where) -> None:
