@@ -1,12 +1,13 @@
 """What a node's agent needs for one change of the cluster: from the watch event's bytes to the kernel's commit.
 
 A generated cluster (10,000 pods, 1,000 policies, 110 pods on the node) is loaded, then changed fifty times a second for
-a minute: pods created, addressed, relabelled and deleted anywhere in the cluster (every fourth on the node or in one of
-its namespaces), policies created, rewritten and deleted. Each event is a line as an API server writes it. It is decoded,
-compiled, turned into a change of the node's program and committed, in a network namespace of its own.
+a minute: pods created, addressed, relabelled and deleted anywhere in the cluster (every fourth on the node),
+policies created, rewritten and deleted (every fourth in a namespace that has pods on the node). Each event is a line as
+an API server writes it. It is decoded, compiled, turned into a change of the node's program and committed, in a network
+namespace of its own.
 
-Run as root, or rootless: `unshare -Urn python -m benchmarks.agent_changes`. `--pods N` takes another size, `--seconds N`
-another length, `--load` stops after the first load.
+Run as root, or rootless: `unshare -Urn python -m benchmarks.agent_changes`. `--pods N` takes another size,
+`--seconds N` another length, `--load` stops after the first load.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gatewright.engine.model import Endpoint
 from gatewright.engine.snapshot import Changes, Snapshot
 from gatewright.kernel.apply import apply_change, read_back
 from gatewright.kernel.apply import replace as replace_table
-from gatewright.kernel.nft import Nft
+from gatewright.kernel.nft import Nft, NodeNft
 from gatewright.kernel.node import NodeProgram
 from gatewright.objects.core import Namespace, Pod, PodStatus
 from gatewright.objects.meta import Object
@@ -86,7 +87,9 @@ class Agent:
     compiled: Compiled
     node: NodeProgram
     nft: Nft
-    readers: dict[str, Reader] = field(default_factory=lambda: {name: Reader(group, name) for name, group in KINDS.items()})
+    readers: dict[str, Reader] = field(
+        default_factory=lambda: {name: Reader(group, name) for name, group in KINDS.items()}
+    )
     parts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     commits: int = 0
 
@@ -117,7 +120,7 @@ def _changes(read: Event) -> Changes:
 
 def load(shape: Shape, nft: Nft) -> tuple[Agent, list[Object]]:
     """The agent after its first load, and the objects of the cluster. Prints what each part took."""
-    made = [_spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
+    made = [spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
     pages = {name: page([item for item in made if isinstance(item, kind)]) for _, name, kind in READERS}
     print(f"the lists are {sum(map(len, pages.values())) / 1e6:.0f} MB of JSON")
     gc.collect()
@@ -139,7 +142,7 @@ def load(shape: Shape, nft: Nft) -> tuple[Agent, list[Object]]:
     return Agent(compiled, node, nft), made
 
 
-def _spread(item: Object, nodes: int) -> Object:
+def spread(item: Object, nodes: int) -> Object:
     """A pod on the node that its number says: so a node has pods of every namespace."""
     if not isinstance(item, Pod):
         return item
@@ -202,7 +205,7 @@ def main() -> None:
     )
 
     def work() -> None:
-        agent, made = load(shape, Nft())
+        agent, made = load(shape, NodeNft())
         if options.load:
             return
         gc.collect()
@@ -210,7 +213,9 @@ def main() -> None:
         found = run(agent, made, options.seconds)
         table("change", found)
         table("part", agent.parts)
-        print(f"{agent.commits} transactions; the kernel holds the program: {read_back(agent.nft) == agent.node.program}")
+        print(
+            f"{agent.commits} transactions; the kernel holds the program: {read_back(agent.nft) == agent.node.program}"
+        )
 
     NetworkNamespace().run(work)
 

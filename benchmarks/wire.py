@@ -1,4 +1,4 @@
-"""Objects as an API server writes them: with all that a pod has and nobody here reads, so that decoding costs what it does."""
+"""Objects as an API server writes them, with all that nobody here reads: so that decoding costs what it costs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from gatewright.objects.core import Pod
 from gatewright.objects.meta import Json, Object
 
 STARTED = "2026-01-01T00:00:00Z"
-MANAGED = {
-    f"f:{part}": {f"f:{name}": {} for name in ("image", "imagePullPolicy", "name", "resources", "terminationMessagePath")}
+MANAGED: Json = {
+    f"f:{part}": {
+        f"f:{name}": {} for name in ("image", "imagePullPolicy", "name", "resources", "terminationMessagePath")
+    }
     for part in ("metadata", "spec", "status", "containers", "volumes", "conditions")
 }
 METADATA: Json = {

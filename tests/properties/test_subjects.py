@@ -56,7 +56,11 @@ def test_subjects_have_the_rules_that_everybody_has(history: History) -> None:
 
 @given(placed())
 def test_what_is_kept_on_top_is_folded_in_for_subjects_too(history: History) -> None:
-    with mock.patch.object(layers, "MOST_ON_TOP", 2), mock.patch.object(selection, "MOST_MOVED", 2):
+    with (
+        mock.patch.object(layers, "MOST_ON_TOP", 2),
+        mock.patch.object(layers, "MOST_BETWEEN", 3),
+        mock.patch.object(selection, "MOST_MOVED", 2),
+    ):
         follow(*history)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from importlib.metadata import version
 
+from gatewright.agent.connections import Connections
 from gatewright.agent.desired import Desired
+from gatewright.agent.events import EventWriter
 from gatewright.agent.flows import Flows
 from gatewright.agent.http import HttpServer, Sources
-from gatewright.agent.log import LOGGER, timestamp
-from gatewright.agent.loop import Loop
+from gatewright.agent.log import LOGGER, Troubles, timestamp
+from gatewright.agent.loop import Loop, Telling
 from gatewright.agent.metrics import Drops, Metrics
 from gatewright.agent.node import Node
 from gatewright.agent.settings import Settings
@@ -21,11 +24,19 @@ from gatewright.kernel.counts import Counted, counts
 from gatewright.kernel.errors import KernelError
 from gatewright.kernel.names import policies_of
 from gatewright.kernel.preflight import preflight
-from gatewright.sources.kubeconfig import Where
+from gatewright.sources.creating import Creator
+from gatewright.sources.kubeconfig import Where, configuration
 from gatewright.sources.watch import NODE_KINDS, ClusterWatch, KindStatus
 
 SILENT = 10.0
 """Seconds without a watch after which what is in the kernel counts as stale."""
+
+
+SWITCH = 0.0005
+"""Seconds after which a thread that computes lets the loop have the interpreter; ten times less than usual."""
+CLOSING = 2.0
+"""Seconds that a last Event may take."""
+EVENTS = "Kubernetes Events"
 
 
 class CannotRun(GatewrightError):
@@ -43,8 +54,22 @@ class Agent:
         self._node = Node(settings)
         self._flows = Flows()
         self._metrics = Metrics()
-        self._loop = Loop(settings, self._desired, self._node, self._flows, self._metrics)
+        self._troubles, self._heard = Troubles(), Troubles()
+        self._connections: Connections | None = None
+        if not settings.keep_connections and not settings.audit:
+            self._connections = Connections(self._node.revoke, lambda: self._desired, self._troubles)
+        self._loop = Loop(
+            settings,
+            self._desired,
+            self._node,
+            Telling(self._flows, self._metrics, self._troubles),
+            self._connections,
+            self._log_watches,
+        )
         self._watch = ClusterWatch(where, NODE_KINDS, self._loop.deliver)
+        self._events: EventWriter | None = None
+        if settings.events:
+            self._events = EventWriter(self._flows, settings.node, Creator(where), time.monotonic, self._event_failed)
         self._metrics.describe(version("gatewright"), self.status, self._drops)
         self._server = HttpServer(Sources(self.status, lambda: self._loop.alive, self._metrics.registry, self._flows))
 
@@ -56,17 +81,43 @@ class Agent:
             if settings.metrics:
                 self._server.listen_on_port(settings.metrics)
             LOGGER.info("node %s: listing the cluster", settings.node)
+            if self._connections:
+                self._connections.start()
             self._watch.start()
+            if self._events:
+                self._events.thread.start()
             self._loop.run()
         finally:
             self._watch.stop()
+            if self._connections:
+                self._connections.close()
             self._server.close()
             self._node.close()
+            if self._events and self._events.thread.is_alive():
+                self._events.thread.join(CLOSING)
         LOGGER.info("stopped; the policies stay in force as they are")
 
     def stop(self) -> None:
         """End `run` soon. From any thread or signal handler."""
         self._loop.stop()
+
+    def _log_watches(self) -> None:
+        """Log what is wrong with a watch, or with objects that it brings, when it begins and when it is over."""
+        for one in self._watch.status():
+            troubles = {f"watch of {one.kind}": "" if one.connected or one.absent else one.last_error}
+            troubles[f"objects of kind {one.kind}"] = "; ".join(str(problem) for problem in one.problems)
+            for about, what in troubles.items():
+                if what:
+                    self._heard.begin(about, what)
+                else:
+                    self._heard.end(about)
+
+    def _event_failed(self, what: str) -> None:
+        if what:
+            self._troubles.begin(EVENTS, what)
+            self._metrics.errors.labels(EVENTS).inc()
+        else:
+            self._troubles.end(EVENTS)
 
     # --- what it tells --------------------------------------------------------------------------------------------
 
@@ -96,7 +147,7 @@ class Agent:
                 failures=done.failures,
                 last_change=timestamp(done.last_change) if done.last_change else "",
                 last_seconds=round(done.last_seconds, 6),
-                connections_ended=done.connections_ended,
+                connections_ended=self._connections.ended if self._connections else 0,
             ),
             watched=tuple(_watched(one, wall) for one in watched),
             problems=self._problems(watched, conntrack),
@@ -117,7 +168,7 @@ class Agent:
         return State.IN_STEP, loop.well_since
 
     def _problems(self, watched: tuple[KindStatus, ...], conntrack: TableUse | None) -> tuple[str, ...]:
-        found = list(self._loop.troubles.lines)
+        found = list(self._troubles.lines)
         if self._desired.missing and self._loop.progress.programmed is False:
             found.append(f"not listed yet: {', '.join(self._desired.missing)}")
         found += [f"{one.kind}: {one.last_error}" for one in watched if one.last_error]
@@ -146,6 +197,8 @@ def run_agent(settings: Settings, where: Where) -> None:
     missing = preflight()
     if missing:
         raise CannotRun("\n".join(str(one) for one in missing))
+    configuration(where)
+    sys.setswitchinterval(SWITCH)
     agent = Agent(settings, where)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())

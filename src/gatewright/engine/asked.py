@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from copy import copy
 
-from gatewright.engine.layers import Layers
+from gatewright.engine.layers import Layers, variant
 from gatewright.engine.selection import Question, Selection
 from gatewright.engine.snapshot import Step
 from gatewright.objects.meta import Key
@@ -20,7 +19,7 @@ class Asked:
 
     def step(self, step: Step) -> tuple[Asked, set[Key]]:
         """The same of the next snapshot, and who asked for what is no longer the same."""
-        following = copy(self)
+        following = variant(self)
         following.selection, changed = self.selection.step(step)
         return following, {key for question in changed for key in self._asking.get(question, ())}
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
@@ -23,7 +22,7 @@ import msgspec
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.asked import Asked
 from gatewright.engine.drafts import DraftPolicy, Drafts, Place, draft
-from gatewright.engine.layers import Layers
+from gatewright.engine.layers import Layers, variant
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule, TierRules
 from gatewright.engine.partition import NOBODY, Partition, Policies
 from gatewright.engine.podset import NO_PODS, PodSet
@@ -131,7 +130,7 @@ class Compiled:
     def apply(self, changes: Changes) -> Update:
         """The rules after a change of objects, worked out from these."""
         step = self.snapshot.step(changes)
-        following = copy(self)
+        following = variant(self)
         vars(following).pop("by_address", None)
         following.snapshot = step.snapshot
         following._asked, asking = self._asked.step(step)
@@ -183,10 +182,10 @@ class Compiled:
 
     def _listen(self, before: Mapping[Key, Drafts], after: Mapping[Key, Drafts]) -> None:
         """Keep who asks what. Called once for every value, before anybody else knows it."""
-        self._asked = copy(self._asked)
+        self._asked = variant(self._asked)
         self._asked.listen(*([(key, one.questions) for key, one in side.items()] for side in (before, after)))
         if self._subjects:
-            self._subjects = copy(self._subjects)
+            self._subjects = variant(self._subjects)
             self._subjects.listen(*([(key, one.subjects) for key, one in side.items()] for side in (before, after)))
 
 

@@ -9,9 +9,11 @@ what was left there.
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 
+from gatewright.kernel.batch import can_send, requests
 from gatewright.kernel.change import Change
 from gatewright.kernel.delta import change_text, delta
 from gatewright.kernel.errors import NftRefused, NftTooLarge
@@ -68,12 +70,25 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
     if not change:
         return
     try:
-        nft.run(change_text(change, table))
+        if can_send(change):
+            _send(nft, change, table)
+        else:
+            nft.run(change_text(change, table))
     except NftTooLarge:
         if not change.new_sets:
             raise
         for text in staged_change(change, table):
             nft.run(text)
+
+
+def _send(nft: Nft, change: Change, table: str) -> None:
+    with nft.netlink() as netlink:
+        try:
+            netlink.batch(requests(change, table))
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                raise NftTooLarge from error
+            raise NftRefused(f"a batch of messages: {error.strerror or error}") from error
 
 
 def replace(nft: Nft, program: Program) -> None:
@@ -104,12 +119,17 @@ def remove(nft: Nft, table: str = Options().table) -> None:
     nft.run(removal(table))
 
 
-def generation() -> int:
-    """How many transactions the packet filter of this network namespace has seen."""
-    with Netlink(NETLINK_NETFILTER) as netlink:
-        for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
-            (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
-            return int(number)
+def generation(nft: Nft | None = None) -> int:
+    """How many transactions the packet filter has seen, of the namespace that `nft` or the calling thread is in."""
+    with nft.netlink() if nft else Netlink(NETLINK_NETFILTER) as netlink:
+        return ask_generation(netlink)
+
+
+def ask_generation(netlink: Netlink) -> int:
+    """The same, over a socket that is open."""
+    for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
+        (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
+        return int(number)
     return 0
 
 

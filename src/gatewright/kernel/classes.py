@@ -77,6 +77,11 @@ class PodClass:
         return class_chains(self.name, self.rules.direction, self._staged, self.options)
 
     @property
+    def shape(self) -> list[object]:
+        """What its chains depend on, beside its name and the options."""
+        return [(*stage.shape, sizes.keys()) for stage, sizes in self._staged]
+
+    @property
     def _staged(self) -> list[tuple[Stage, Mapping[Part, int]]]:
         return list(zip(self.stages, self.sizes, strict=True))
 
@@ -88,7 +93,7 @@ class PodClass:
 
     def names_any(self, pods: PodSet) -> bool:
         """Whether its rules name one of these pods."""
-        return any(pods & named for stage in self.stages for named in stage.reach.pods.values())
+        return any(pods & stage.reach.members for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,7 @@ def follow(old: PodClass, rules: DirectionRules, addresses: Addresses, ground: G
     for stage, had in known.values():
         edits.gone_sets += [set_of(old.name, stage, part).name for part in had]
     made = PodClass(old.name, rules, addresses, own, tuple(sizes), old.options)
-    if own is not old.stages or any(was.keys() != now.keys() for was, now in zip(old.sizes, sizes, strict=True)):
+    if made.shape != old.shape:
         edits.chains(old.chains, made.chains)
     return made
 
@@ -174,7 +179,7 @@ def _part_edits(old: Reach, new: Reach, ground: Ground) -> PartEdits:
         now = new.ports_of(ground.after.holders.get(address, ()))
         if was != now:
             family, number = int(address.version), int(address)
-            _compare(exact_elements(family, number, was), exact_elements(family, number, now), found)
+            _compare(exact_elements(family, {number: was}), exact_elements(family, {number: now}), found)
             if spans(was) != spans(now):
                 ranged.add(family)
     for family in ranged:
@@ -208,5 +213,5 @@ def _blocks(whom: Reach, family: int) -> dict[PortSet, Ranges]:
 
 
 def _intervals(whom: Reach, at: At, family: int) -> Elements:
-    pods = pod_ports(whom.pods, at, family) if may_span(whom.pods) else {}
+    pods = pod_ports(whom.pods, at)[family] if may_span(whom.pods) else {}
     return interval_elements(family, pods, whom.blocks)

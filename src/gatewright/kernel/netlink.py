@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -29,6 +29,13 @@ _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE_BUFFER = 8 << 20
 _ANSWER_SIZE = 1 << 18
 _TIMEOUT = 10.0
+_BATCH_BEGIN, _BATCH_END = 16, 17
+_BATCH_BODY = struct.pack(">BBH", 0, 0, 10)
+"""Of any family, to nftables (NFNL_SUBSYS_NFTABLES)."""
+_PLAIN_SEND_BUFFER = 64 << 10
+"""Bytes that every socket may send at once, whatever the machine's defaults."""
+_FORCED_SEND_BUFFER = 32
+"""Of SOL_SOCKET: SO_SNDBUFFORCE, beyond net.core.wmem_max for those who may."""
 _DUMP_ATTEMPTS = 5
 _ADD_MEMBERSHIP = 1
 """Of SOL_NETLINK: NETLINK_ADD_MEMBERSHIP."""
@@ -44,6 +51,14 @@ class Message(NamedTuple):
     flags: int
     sequence: int
     port: int
+    body: bytes
+
+
+class Request(NamedTuple):
+    """One of the messages of a batch."""
+
+    kind: int
+    flags: int
     body: bytes
 
 
@@ -103,6 +118,29 @@ class Netlink:
                 yield answer.body
                 if not flags & (DUMP | ACK):
                     return
+
+    def batch(self, requests: Iterable[Request]) -> None:
+        """Sends nfnetlink requests to nftables as one transaction: all of it happens, or nothing.
+
+        Raises OSError with the kernel's error number, and EMSGSIZE for what does not fit into one message.
+        """
+        first = self._sequence + 1
+        parts = [pack(_BATCH_BEGIN, REQUEST, first, _BATCH_BODY)]
+        for number, one in enumerate(requests, first + 1):
+            parts.append(pack(one.kind, REQUEST | ACK | one.flags, number, one.body))
+        self._sequence = first + len(parts)
+        data = b"".join((*parts, pack(_BATCH_END, REQUEST, self._sequence, _BATCH_BODY)))
+        if len(data) > _PLAIN_SEND_BUFFER:
+            for option in (socket.SO_SNDBUF, _FORCED_SEND_BUFFER):
+                with suppress(PermissionError):
+                    self._socket.setsockopt(socket.SOL_SOCKET, option, 2 * len(data))
+        self._socket.send(data)
+        waiting = len(parts) - 1
+        while waiting:
+            for answer in messages(self._socket.recv(_ANSWER_SIZE)):
+                if answer.kind == ERROR and first <= answer.sequence <= self._sequence:
+                    _check(answer.body, False)
+                    waiting -= 1
 
     def order(self, kind: int, payload: bytes, flags: int = 0) -> None:
         """Sends one request that is answered by success or an error. Raises OSError with the kernel's error number."""
@@ -170,6 +208,11 @@ def _check(body: bytes, interrupted: bool) -> None:
 def attribute(kind: int, payload: bytes) -> bytes:
     """One attribute, padded to four bytes."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def text_attribute(kind: int, text: str) -> bytes:
+    """A text, ended as C does."""
+    return attribute(kind, text.encode() + b"\0")
 
 
 def attributes(data: bytes) -> dict[int, bytes]:

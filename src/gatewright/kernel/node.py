@@ -11,16 +11,18 @@ them would do, as long as history does not choose.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from copy import copy
 from dataclasses import dataclass, field
 
 from gatewright.engine.addresses import FAMILIES, IPAddress
 from gatewright.engine.compile import Class, ClassKey, Update
+from gatewright.engine.layers import variant
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, TierRules
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.roster import Move
-from gatewright.kernel.change import Change, Edits, MapChange
+from gatewright.kernel.affected import affected
+from gatewright.kernel.change import NO_CHANGE, Change, Edits, MapChange
 from gatewright.kernel.classes import Addresses, CompiledRules, Ground, PodClass, begin, end, follow
 from gatewright.kernel.denial import counters, limits
 from gatewright.kernel.guards import NO_GUARDS, Guards, guard_changes, guard_sets
@@ -49,7 +51,8 @@ class NodeProgram:
     ) -> tuple[NodeProgram, Program]:
         """The program of compiled rules, from the beginning: as a value that goes on, and as what it is now.
 
-        Endpoints on the host network, without addresses, or not restricted by anything, stand in no map.
+        Endpoints on the host network, without addresses, or not restricted by anything, stand in no map. The class of
+        a pod that waits for its address is there already: when it comes, all that is missing is one entry.
         """
         made = cls(rules, options or Options(), guards)
         empty = made.program
@@ -63,10 +66,12 @@ class NodeProgram:
         """
         if update.before is not self._rules:
             raise ValueError("an update that does not begin at the rules of this program")
-        following = copy(self)
+        following = variant(self)
         following._rules = update.compiled
-        following._sides = {direction: side.copy() for direction, side in self._sides.items()}
         moves = [one for one in update.step.moves if _addresses_differ(one)]
+        if not moves and not any(update.touched.values()):
+            return following, NO_CHANGE
+        following._sides = {direction: side.copy() for direction, side in self._sides.items()}
         cells = {direction: {key[0] for key in keys} for direction, keys in update.touched.items()}
         for position in (one.position for one in moves):
             for rules in (update.before, update.compiled):
@@ -78,9 +83,13 @@ class NodeProgram:
 
     def guarded(self, guards: Guards) -> tuple[NodeProgram, Change]:
         """The program with other contents of the guards' sets, and what that changes."""
-        following = copy(self)
+        following = variant(self)
         following.guards = guards
         return following, Change(sets=guard_changes(self.options, self.guards, guards))
+
+    def affected(self, change: Change) -> frozenset[IPAddress]:
+        """The pods to which the change that led here may forbid something: whose connections are to be judged again."""
+        return frozenset(map(_address, affected(change, self.classes)))
 
     @property
     def classes(self) -> Iterator[PodClass]:
@@ -184,6 +193,11 @@ class _Side:
                 edits.maps.append(MapChange(verdict_map(self.direction, family), gone, added))
 
 
+def _address(numbered: tuple[int, int]) -> IPAddress:
+    family, number = numbered
+    return ipaddress.IPv4Address(number) if family == 4 else ipaddress.IPv6Address(number)
+
+
 def _addresses_differ(move: Move) -> bool:
     before, after = move.before, move.after
     return (before.addresses if before else ()) != (after.addresses if after else ())
@@ -212,7 +226,7 @@ def _groups(rules: CompiledRules, direction: Direction, cells: Collection[int]) 
     found: dict[int, dict[tuple[TierRules, ...], _Group]] = {}
     for (cell, _), own in rules.classes(direction).items() if cells else ():
         if cell in cells and own.rules:
-            pods = [pod for pod in map(rules.at, own.members) if pod.addresses and not pod.host_network]
+            pods = [pod for pod in map(rules.at, own.members) if not pod.host_network]
             if pods:
                 groups = found.setdefault(cell, {})
                 groups.setdefault(own.rules.tiers, _Group(own.rules)).pods.extend(pods)

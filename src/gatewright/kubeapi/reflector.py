@@ -369,7 +369,6 @@ class Reflector:
     def _stream_broke(self, what: str, now: float) -> None:
         self._broken += 1
         self._retry(what, now)
-        self._gathering = None
         if self._broken >= BROKEN_STREAMS:
             self._list_by_pages(now)
 

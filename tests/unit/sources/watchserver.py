@@ -24,7 +24,8 @@ PODS = "/api/v1/pods"
 class WatchServer:
     """Stores by path, and what goes wrong.
 
-    `answers` are given instead to the next requests: (status, headers, body). `token` is the one that is accepted.
+    `created` are the paths and objects of POST requests. `answers` are given
+    instead to the next requests: (status, headers, body). `token` is the one that is accepted.
     `cut` are numbers of bytes after which the next watches break off, in the middle of whatever it is.
     """
 
@@ -38,6 +39,7 @@ class WatchServer:
     closing: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
     expired: int = 0
+    created: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @contextlib.contextmanager
     def change(self, path: str = PODS) -> Iterator[Store]:
@@ -100,6 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
             with server.changed:
                 code, body = server.stores[parts.path].page(query)
             self.whole(code, {}, json.dumps(body).encode())
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.model.created.append((self.path, json.loads(body)))
+        self.whole(201, {}, body)
 
     def whole(self, code: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(code)
