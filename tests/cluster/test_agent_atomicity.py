@@ -104,7 +104,7 @@ class Scene:
 @contextmanager
 def scene(folder: Path) -> Iterator[Scene]:
     """A node with an agent in step with a cluster without policies."""
-    with agent_on_node(folder, COUNT + 2, "--keep-connections", start=False) as agent:
+    with agent_on_node(folder, COUNT + 2, start=False) as agent:
         addresses = [tuple(map(str, pod.addresses.values())) for pod in agent.where.pods[:COUNT]]
         cluster = Changing(addresses, random.Random(SEED))
         ends: dict[str, End] = {
