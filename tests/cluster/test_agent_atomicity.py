@@ -108,9 +108,7 @@ def scene(folder: Path) -> Iterator[Scene]:
         addresses = [tuple(map(str, pod.addresses.values())) for pod in agent.where.pods[:COUNT]]
         cluster = Changing(addresses, random.Random(SEED))
         ends: dict[str, End] = {
-            address: ("pod", *cluster.pod_key(number)[1:])
-            for number, own in enumerate(addresses)
-            for address in own
+            address: ("pod", *cluster.pod_key(number)[1:]) for number, own in enumerate(addresses) for address in own
         }
         agent.api.stores |= {path: Store() for path in PATHS.values()}
         agent.where.namespace.sysctl(netfilter__nf_conntrack_udp_timeout=1)

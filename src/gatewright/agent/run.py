@@ -72,7 +72,7 @@ class Agent:
         if settings.events:
             self._events = EventWriter(self._flows, settings.node, Creator(where), time.monotonic, self._event_failed)
         self._metrics.describe(version("gatewright"), self.status, self._drops)
-        self._server = HttpServer(Sources(self.status, lambda: self._loop.alive, self._metrics.registry, self._flows))
+        self._server = HttpServer(Sources(self.status, self._is_alive, self._metrics.registry, self._flows))
 
     def run(self) -> None:
         """Enforce until `stop`."""
@@ -101,6 +101,10 @@ class Agent:
     def stop(self) -> None:
         """End `run` soon. From any thread or signal handler."""
         self._loop.stop()
+
+    def _is_alive(self) -> bool:
+        """Whether every part is at work; where one has ended by a fault of ours, only a new start helps."""
+        return self._loop.alive and not any(one.ended for one in self._watch.status())
 
     def _log_watches(self) -> None:
         """Log what is wrong with a watch, or with objects that it brings, when it begins and when it is over."""

@@ -85,7 +85,7 @@ def test_behind_and_problems_are_said() -> None:
 
 def test_what_is_wrong_is_said_one_line_each() -> None:
     unwell = KindStatus(
-        "Pod", False, False, False, 0.0, None, "", 0, 0, 3, "no connection", (Problem("", "Pod a/b: x"),)
+        "Pod", False, False, False, 0.0, None, "", 0, 0, 3, "no connection", (Problem("", "Pod a/b: x"),), False
     )
     full = TableUse(100, 100, 7, 0, 0)
     lost = "the kernel drops new connections (7 packets so far)"
