@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 PYTEST_ARGS ?=
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --upgrade
-PROJECT := pyproject.toml --extra lab --extra live
+PROJECT := pyproject.toml --extra agent --extra lab --extra live
 
 # Without its cache of compiled modules every command starts twice as slowly as a user's.
 unexport PYTHONDONTWRITEBYTECODE

@@ -73,13 +73,13 @@ def manifests(shape: Shape, *, workloads: bool = False) -> str:
 
     With `workloads`, the pods of each app are one Deployment, as people write them; their addresses are then unknown.
     """
-    documents = [_document(item) for item in objects(shape)]
+    documents = [document(item) for item in objects(shape)]
     if workloads:
         documents = _with_deployments(documents)
     return yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
-def _document(item: Object) -> Json:
+def document(item: Object) -> Json:
     """The object in JSON's terms, without its empty fields; no cluster of this module means anything by one."""
     return {key: value for key, value in _full(msgspec.to_builtins(item)).items() if key != "(origin)"}
 

@@ -18,7 +18,7 @@ from gatewright.engine.model import Direction, Endpoint
 from gatewright.kernel.apply import Applied, apply, read_back
 from gatewright.kernel.conntrack import revoke
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import node_program
+from gatewright.kernel.node import node_program
 from gatewright.kernel.table import Program
 from tests.packets.netns import ECHO_PORT, NodeNamespace, node
 from tests.unit.kernel.cases import World, accept, isolated, pod, tcp, world

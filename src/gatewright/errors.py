@@ -36,3 +36,9 @@ class InvalidInput(GatewrightError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def line(error: object) -> str:
+    """An error's text as one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 500 else f"{text[:500]}..."

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.endpoint import Endpoint, cluster, endpoint, kubectl
+from tests.packets.conftest import namespaces
+
+__all__ = ["namespaces"]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from gatewright.engine.model import Direction
 from gatewright.engine.ports import ALL_TRAFFIC, PortSet, Protocol
 from gatewright.kernel.apply import apply
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import node_program
+from gatewright.kernel.node import node_program
 from tests.packets.netns import NODE, NodeNamespace, Probe
 from tests.unit.kernel import cases
 from tests.unit.kernel.cases import World, accept, isolated, tcp, world

@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from gatewright.kernel.apply import apply, read_back
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import node_program
+from gatewright.kernel.node import node_program
 from tests.packets.netns import EXPERIMENT, SCTP, TCP, UDP, NodeNamespace, Probe, node
 from tests.reference.evaluator import End, Reference
 from tests.strategies import Cluster, Question, connections, lab_clusters

@@ -58,6 +58,7 @@ def test_incremental_equals_from_scratch(history: tuple[list[list[Object]], tupl
 def test_what_is_kept_on_top_is_folded_in(history: tuple[list[list[Object]], tuple[str, ...]]) -> None:
     with (
         mock.patch.object(layers, "MOST_ON_TOP", 2),
+        mock.patch.object(layers, "MOST_BETWEEN", 3),
         mock.patch.object(selection, "MOST_MOVED", 2),
         mock.patch.object(address_index, "MOST_MOVED", 2),
     ):

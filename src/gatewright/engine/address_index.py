@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from copy import copy
 from typing import NamedTuple
 
 from gatewright.engine.addresses import ALL_ADDRESSES, IPAddress
+from gatewright.engine.layers import variant
 from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import Ranges, contains, intersect
@@ -84,7 +84,7 @@ class AddressIndex:
         if self._possible and self._nodes is not after.nodes_by_address:
             following = AddressIndex(after, self.family)
             return following, {ranges for ranges, old in self._answers.items() if following.within(ranges) != old}
-        following = copy(self)
+        following = variant(self)
         following._snapshot, following._possible = after, dict(self._possible)
         places = [(move.position, self._place(move.before), self._place(move.after)) for move in moves]
         places = [place for place in places if place[1] != place[2]]

@@ -4,25 +4,31 @@ Pods that the same policies select, and on which the named ports of those polici
 and share one `DirectionRules` a direction. Everything asked of the engine is answered class by class. `apply` goes on
 from what is compiled: policies that a change does not touch are not drafted again, and classes whose rules stay keep
 theirs, the very same object. A first compilation is that, too: everything added to an empty cluster.
+
+The agent of a node wants the rules of the node's own pods. With `subjects` only these have rules: a policy that selects
+none of them asks nothing but whom it selects, of a selection that knows nobody else.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from copy import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 
 import msgspec
 
 from gatewright.engine.addresses import IPAddress
+from gatewright.engine.asked import Asked
 from gatewright.engine.drafts import DraftPolicy, Drafts, Place, draft
+from gatewright.engine.layers import Layers, variant
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule, TierRules
-from gatewright.engine.partition import Partition, Policies
+from gatewright.engine.partition import NOBODY, Partition, Policies
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import NO_TRAFFIC, PortSet
-from gatewright.engine.selection import PortName, Question, Selection
+from gatewright.engine.roster import scoped
+from gatewright.engine.selection import PortName, Selection
 from gatewright.engine.snapshot import Changes, Policy, Snapshot, Step
 from gatewright.objects.meta import Key
 
@@ -32,6 +38,17 @@ Meaning = tuple[PortSet, ...]
 
 ClassKey = tuple[int, Meaning]
 """What a class is known by from one state to the next: the cell of the partition, and what port names mean."""
+
+
+Subjects = Callable[[Endpoint], bool]
+"""Says of an endpoint whether its rules are wanted. It must say the same of endpoints that are equal."""
+
+
+class NotASubject(LookupError):
+    """Rules were asked for that nobody compiled: of an endpoint that is no subject, or of a position without one."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"no rules are compiled for the endpoint at position {position}: it is none of the subjects")
 
 
 class Class(msgspec.Struct, frozen=True):
@@ -45,15 +62,17 @@ class Class(msgspec.Struct, frozen=True):
 class Compiled:
     """Every endpoint and the rules in force for it. A value: `apply` gives another one and leaves this as it is."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, subjects: Subjects | None = None) -> None:
         """What `compile_snapshot` makes."""
         self.snapshot = snapshot
-        self._selection = Selection(snapshot)
-        self._drafts: dict[Key, Drafts] = {}
-        self._asking: dict[Question, set[Key]] = {}
+        self._is_subject = subjects
+        self._asked = Asked(Selection(snapshot))
+        self._subjects = Asked(Selection(snapshot, subjects)) if subjects else None
+        self._drafts: Layers[Key, Drafts] = Layers({})
         self._rules = {direction: _Rules(direction) for direction in Direction}
         policies: list[Policy] = [*snapshot.policies, *snapshot.cluster_policies]
-        self._redraft({policy.key: policy for policy in policies}, snapshot.roster.everyone)
+        came = [one.index for one in snapshot.roster if subjects is None or subjects(one)]
+        self._redraft({policy.key: policy for policy in policies}, PodSet.of(came))
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -65,26 +84,29 @@ class Compiled:
         return self.snapshot.roster.at(position)
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
-        """The rules of one endpoint in one direction; pods of one class share one instance."""
+        """The rules of one endpoint in one direction; pods of one class share one instance.
+
+        Raises NotASubject for an endpoint whose rules were not asked for.
+        """
         return self._rules[direction].of(index).rules
 
     def class_of(self, index: int, direction: Direction) -> Class:
-        """The class of one endpoint in one direction."""
+        """The class of one endpoint in one direction. Raises what `rules` does."""
         return self._rules[direction].of(index)
 
     def classes(self, direction: Direction) -> Mapping[ClassKey, Class]:
-        """Every class in one direction; host-network endpoints are among the unrestricted."""
+        """Every class of subjects in one direction; host-network endpoints are among the unrestricted."""
         return self._rules[direction].classes
 
     @property
     def selection(self) -> Selection:
         """What selectors mean on the snapshot, with the answers that its policies asked for."""
-        return self._selection
+        return self._asked.selection
 
     @property
     def hosts(self) -> PodSet:
         """The host-network endpoints."""
-        return self._selection.hosts
+        return self._asked.selection.hosts
 
     @cached_property
     def by_address(self) -> dict[IPAddress, Endpoint]:
@@ -96,25 +118,39 @@ class Compiled:
             for address in endpoint.addresses
         }
 
+    def is_subject(self, position: int) -> bool:
+        """Whether somebody is at a position whose rules are compiled."""
+        return self._rules[Direction.INGRESS].partition.cell_of(position) != NOBODY
+
+    @property
+    def holders(self) -> Mapping[IPAddress, tuple[int, ...]]:
+        """The positions of those who have an address: several on the host network, or for a moment."""
+        return self.snapshot.roster.holders
+
     def apply(self, changes: Changes) -> Update:
         """The rules after a change of objects, worked out from these."""
         step = self.snapshot.step(changes)
-        following = copy(self)
+        following = variant(self)
         vars(following).pop("by_address", None)
         following.snapshot = step.snapshot
-        following._selection, changed = self._selection.step(step)
-        following._drafts, following._asking = dict(self._drafts), dict(self._asking)
+        following._asked, asking = self._asked.step(step)
+        moves = step.moves
+        if self._subjects and self._is_subject:
+            moves = scoped(step.moves, self._is_subject)
+            following._subjects, selecting = self._subjects.step(replace(step, moves=moves))
+            asking |= selecting
         following._rules = dict(self._rules)
         stale: dict[Key, Policy | None] = {}
-        for key in {key for question in changed for key in self._asking.get(question, ())}:
+        for key in asking:
             policy = step.snapshot.objects.get(key)
             stale[key] = policy if isinstance(policy, Policy) else None
-        came = PodSet.of([move.position for move in step.moves if move.before is None])
-        left = PodSet.of([move.position for move in step.moves if move.after is None])
+        came = PodSet.of([move.position for move in moves if move.before is None])
+        left = PodSet.of([move.position for move in moves if move.after is None])
         other_ports = PodSet.of(
-            [one.position for one in step.moves if one.before and one.after and not _same_names(one.before, one.after)]
+            [one.position for one in moves if one.before and one.after and not _same_names(one.before, one.after)]
         )
-        return Update(following, step, following._redraft(stale | dict(step.policies), came, left, other_ports))
+        touched = following._redraft(stale | dict(step.policies), came, left, other_ports)
+        return Update(self, following, step, touched)
 
     def _redraft(
         self,
@@ -124,10 +160,16 @@ class Compiled:
         other_ports: PodSet = NO_PODS,
     ) -> dict[Direction, set[ClassKey]]:
         """Draft these policies (None: gone), and let the rules follow. Gives the classes that are touched."""
-        before = {key: self._drafts.pop(key) for key in policies if key in self._drafts}
-        after = {key: draft(self._selection, policy) for key, policy in policies.items() if policy is not None}
-        self._drafts |= after
-        self._listen(before, after)
+        subjects = self._subjects.selection if self._subjects else None
+        before = {key: found for key in policies if (found := self._drafts.get(key)) is not None}
+        after = {
+            key: draft(self._asked.selection, policy, subjects)
+            for key, policy in policies.items()
+            if policy is not None
+        }
+        if before or after:
+            self._drafts = self._drafts.put({**dict.fromkeys(before), **after})
+            self._listen(before, after)
         touched: dict[Direction, set[ClassKey]] = {direction: set() for direction in Direction}
         for direction in Direction:
             old = {one.place: one for drafts in before.values() if (one := drafts.of(direction))}
@@ -135,43 +177,33 @@ class Compiled:
             if old != new or came or left or other_ports:
                 rules = self._rules[direction] = self._rules[direction].copy()
                 rules.partition.add(came, self.snapshot.roster.capacity)
-                touched[direction] = rules.follow(old, new, self._selection, left, other_ports)
+                touched[direction] = rules.follow(old, new, self._asked.selection, left, other_ports)
         return touched
 
     def _listen(self, before: Mapping[Key, Drafts], after: Mapping[Key, Drafts]) -> None:
-        """Keep who asks what, and let answers go that nobody asks for any more."""
-        asking: dict[Question, set[Key]] = {}
-        for drafts in (*before.values(), *after.values()):
-            for question in drafts.questions:
-                if question not in asking:
-                    asking[question] = set(self._asking.get(question, ()))
-        for key, drafts in before.items():
-            for question in drafts.questions:
-                asking[question].discard(key)
-        for key, drafts in after.items():
-            for question in drafts.questions:
-                asking[question].add(key)
-        self._asking |= asking
-        forgotten = [question for question, keys in asking.items() if not keys]
-        for question in forgotten:
-            del self._asking[question]
-        self._selection.forget(forgotten)
+        """Keep who asks what. Called once for every value, before anybody else knows it."""
+        self._asked = variant(self._asked)
+        self._asked.listen(*([(key, one.questions) for key, one in side.items()] for side in (before, after)))
+        if self._subjects:
+            self._subjects = variant(self._subjects)
+            self._subjects.listen(*([(key, one.subjects) for key, one in side.items()] for side in (before, after)))
 
 
 class Update(msgspec.Struct, frozen=True):
-    """What follows from a change: the rules now, what in the snapshot led to them, and the classes it touches.
+    """What follows from a change: the rules before and now, what in the snapshot led to them, the classes it touches.
 
     `touched` are, by direction, those that are new, gone, have other rules or other members.
     """
 
+    before: Compiled
     compiled: Compiled
     step: Step
     touched: dict[Direction, set[ClassKey]]
 
 
-def compile_snapshot(snapshot: Snapshot) -> Compiled:
-    """The rules that the snapshot's policies put on its endpoints."""
-    return Compiled(snapshot)
+def compile_snapshot(snapshot: Snapshot, subjects: Subjects | None = None) -> Compiled:
+    """The rules that the snapshot's policies put on its endpoints; on the `subjects` only, where they are given."""
+    return Compiled(snapshot, subjects)
 
 
 def _same_names(one: Endpoint, other: Endpoint) -> bool:
@@ -197,7 +229,10 @@ class _Rules:
 
     def of(self, position: int) -> Class:
         """The class of a position."""
-        classes = self._cells[self.partition.cell_of(position)][1]
+        cell = self.partition.cell_of(position)
+        if cell == NOBODY:
+            raise NotASubject(position)
+        classes = self._cells[cell][1]
         if len(classes) == 1:
             return classes[0]
         return next(one for one in classes if position in one.members)

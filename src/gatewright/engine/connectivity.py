@@ -11,7 +11,6 @@ What hangs on addresses that are not known yet is kept apart: see `Access`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from copy import copy
 from functools import cached_property
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from gatewright.engine.address_index import AddressIndex
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, FAMILIES, NO_ADDRESSES, AddressSet
 from gatewright.engine.compile import Class, ClassKey, Compiled, Update
+from gatewright.engine.layers import variant
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule
 from gatewright.engine.parts import EVERYTHING, Access, parts
 from gatewright.engine.podset import NO_PODS, PodSet
@@ -164,7 +164,7 @@ class Connectivity:
         roster = update.compiled.snapshot.roster
         if roster.capacity > len(self._everywhere):
             return Connectivity(update.compiled, self.family)
-        following = copy(self)
+        following = variant(self)
         for memo in ("rectangles", "outside", "named"):
             vars(following).pop(memo, None)
         following.compiled = update.compiled
@@ -246,7 +246,7 @@ class Connectivity:
             sure |= rule.peers.pods
             return sure, unsure - sure
 
-        peers = parts(rules, self._everywhere, endpoints)
+        peers = parts(rules, self._everywhere, endpoints, self.family)
         addresses = address_parts(rules, self.family)
         names = dict(self._names(rules, addresses)) if rules.direction is Direction.EGRESS else {}
         reach = PodSet.union(peers.values())
@@ -264,7 +264,7 @@ class Connectivity:
                 found = matches_peer(self.compiled, rule.peers, name, self.family)
                 return _ONE if found else NO_PODS, _ONE if found is None else NO_PODS
 
-            for access in parts(rules, _ONE, match):
+            for access in parts(rules, _ONE, match, self.family):
                 if set(addresses) != {access}:
                     yield name, access
 
@@ -341,7 +341,7 @@ def address_parts(rules: DirectionRules, family: int) -> dict[Access, AddressSet
     def matching(rule: Rule) -> tuple[AddressSet, AddressSet]:
         return (everything if rule.peers.everyone else rule.peers.addresses & everything), NO_ADDRESSES
 
-    return parts(rules, everything, matching)
+    return parts(rules, everything, matching, family)
 
 
 def connections(compiled: Compiled) -> list[Connection]:

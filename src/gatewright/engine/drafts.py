@@ -60,11 +60,15 @@ class DraftPolicy(msgspec.Struct, frozen=True):
 
 
 class Drafts(msgspec.Struct, frozen=True):
-    """A policy in both directions (None: it says nothing there), and what had to be asked to draft it."""
+    """A policy in both directions (None: it says nothing there), and what had to be asked to draft it.
+
+    `subjects` are the questions about whom it selects, where those are asked of another selection than the rest.
+    """
 
     ingress: DraftPolicy | None
     egress: DraftPolicy | None
     questions: frozenset[Question]
+    subjects: frozenset[Question] = frozenset()
 
     def of(self, direction: Direction) -> DraftPolicy | None:
         """One direction."""
@@ -72,13 +76,17 @@ class Drafts(msgspec.Struct, frozen=True):
 
 
 class Asking:
-    """A selection, and the questions that one policy asks it: when an answer changes, the policy is drafted again."""
+    """A selection, and the questions that one policy asks it: when an answer changes, the policy is drafted again.
 
-    __slots__ = ("questions", "selection")
+    Whom the policy selects is asked of `subjects`, which knows only endpoints whose rules are wanted.
+    """
 
-    def __init__(self, selection: Selection) -> None:
+    __slots__ = ("questions", "selection", "subjects")
+
+    def __init__(self, selection: Selection, subjects: Asking | None = None) -> None:
         self.selection = selection
         self.questions: list[Question] = []
+        self.subjects = subjects or self
 
     def in_namespace(self, namespace: str, pods: LabelSelector | None) -> PodSet:
         """The pods of a namespace that a selector matches, all for None."""
@@ -113,14 +121,15 @@ class Asking:
         return rules
 
 
-def draft(selection: Selection, policy: NetworkPolicy | ClusterPolicy) -> Drafts:
-    """A policy in both directions."""
-    ask = Asking(selection)
+def draft(selection: Selection, policy: NetworkPolicy | ClusterPolicy, subjects: Selection | None = None) -> Drafts:
+    """A policy in both directions. `subjects` selects whom it may be about; everyone, where it is not given."""
+    about = Asking(subjects) if subjects else None
+    ask = Asking(selection, about)
     if isinstance(policy, NetworkPolicy):
         both = [draft_network_policy(ask, policy, direction) for direction in Direction]
     else:
         both = [draft_cluster_policy(ask, policy, direction) for direction in Direction]
-    return Drafts(both[0], both[1], frozenset(ask.questions))
+    return Drafts(both[0], both[1], frozenset(ask.questions), frozenset(about.questions if about else ()))
 
 
 def draft_network_policy(ask: Asking, policy: NetworkPolicy, direction: Direction) -> DraftPolicy | None:
@@ -128,7 +137,7 @@ def draft_network_policy(ask: Asking, policy: NetworkPolicy, direction: Directio
     if direction not in policy.policy_types:
         return None
     namespace, name, spec = policy.metadata.namespace, policy.metadata.name, policy.spec
-    subject = ask.in_namespace(namespace, spec.pod_selector)
+    subject = ask.subjects.in_namespace(namespace, spec.pod_selector)
     if not subject:
         return None
     origin = RuleOrigin(policy.kind, namespace, name, (), policy.origin)
@@ -186,7 +195,7 @@ def _peers(ask: Asking, peers: tuple[NetworkPolicyPeer, ...], namespace: str) ->
 def draft_cluster_policy(ask: Asking, policy: ClusterPolicy, direction: Direction) -> DraftPolicy | None:
     """A cluster-wide policy in one direction; None where it has no rules there: it isolates nothing by itself."""
     rules = policy.spec.ingress if direction is Direction.INGRESS else policy.spec.egress
-    subject = _subject(ask, policy.spec.subject)
+    subject = _subject(ask.subjects, policy.spec.subject)
     if not rules or not subject:
         return None
     origin = RuleOrigin(policy.kind, "", policy.name, (), policy.origin)

@@ -42,7 +42,7 @@ class Partition:
 
     def cell_of(self, position: int) -> int:
         """The number of a position's cell."""
-        return self._cell_of[position]
+        return self._cell_of[position] if position < len(self._cell_of) else NOBODY
 
     def members(self, cell: int) -> PodSet:
         """The positions in a cell; none where there is no such cell (any more)."""

@@ -6,7 +6,7 @@ endpoints in order of namespace, name and kind; later ones put newcomers where s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 
 import msgspec
@@ -31,6 +31,17 @@ class Move(msgspec.Struct, frozen=True):
     position: int
     before: Endpoint | None
     after: Endpoint | None
+
+
+def scoped(moves: Iterable[Move], scope: Callable[[Endpoint], bool]) -> tuple[Move, ...]:
+    """The moves as somebody sees them who knows only the endpoints of a scope."""
+    seen = []
+    for move in moves:
+        before = move.before if move.before is not None and scope(move.before) else None
+        after = move.after if move.after is not None and scope(move.after) else None
+        if before is not None or after is not None:
+            seen.append(Move(move.position, before, after))
+    return tuple(seen)
 
 
 class Roster:
@@ -81,6 +92,15 @@ class Roster:
         """Everyone, in order of namespace, name and kind."""
         return tuple(sorted(self, key=lambda one: (one.namespace, one.name, one.kind)))
 
+    @cached_property
+    def holders(self) -> Layers[IPAddress, tuple[int, ...]]:
+        """The positions of those who have an address, in order: more than one on the host network, or for a moment."""
+        found: dict[IPAddress, tuple[int, ...]] = {}
+        for one in self:
+            for address in one.addresses:
+                found[address] = tuple(sorted({*found[address], one.index})) if address in found else (one.index,)
+        return Layers(found)
+
     def change(self, made: Mapping[Key, Object | None], nodes: NodeAddresses) -> tuple[Roster, tuple[Move, ...]]:
         """The next roster, where these objects are new or different (None: gone), and what moved.
 
@@ -108,7 +128,28 @@ class Roster:
         slots = self._slots.put({move.position: move.after for move in moves})
         came = {move.after.key: move.position for move in moves if move.after is not None}
         gone = dict.fromkeys(move.before.key for move in moves if move.before is not None and move.after is None)
-        return Roster(slots, self._positions.put({**came, **gone}), capacity, (*vacant, *freed)), tuple(moves)
+        following = Roster(slots, self._positions.put({**came, **gone}), capacity, (*vacant, *freed))
+        if "holders" in vars(self):
+            vars(following)["holders"] = _holders_after(self.holders, moves)
+        return following, tuple(moves)
+
+
+def _holders_after(
+    holders: Layers[IPAddress, tuple[int, ...]], moves: Iterable[Move]
+) -> Layers[IPAddress, tuple[int, ...]]:
+    changed: dict[IPAddress, tuple[int, ...]] = {}
+    for move in moves:
+        before = move.before.addresses if move.before else ()
+        after = move.after.addresses if move.after else ()
+        if before == after:
+            continue
+        for address in before:
+            held = changed.get(address, holders.get(address, ()))
+            changed[address] = tuple([one for one in held if one != move.position])
+        for address in after:
+            held = changed.get(address, holders.get(address, ()))
+            changed[address] = tuple(sorted({*held, move.position}))
+    return holders.put({address: held or None for address, held in changed.items()})
 
 
 def _same(one: Endpoint, other: Endpoint) -> bool:

@@ -7,12 +7,12 @@ snapshot, mends those that a change touches, and says which ones these are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from copy import copy
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import NamedTuple
 
 from gatewright.engine.addresses import AddressSet
+from gatewright.engine.layers import Layers, variant
 from gatewright.engine.model import Endpoint
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet, Protocol, Ranges
@@ -57,13 +57,17 @@ Question = InNamespace | InNamespaces | OnNodes | Carrying
 
 
 class Selection:
-    """The endpoints of a snapshot, selectable. Host-network pods are never matched by pod selectors."""
+    """The endpoints of a snapshot, selectable. Host-network pods are never matched by pod selectors.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    With a `scope` only the endpoints of which it is true are there; moves of others are not for its `step`.
+    """
+
+    def __init__(self, snapshot: Snapshot, scope: Callable[[Endpoint], bool] | None = None) -> None:
         members: dict[str, list[int]] = {}
         declaring: dict[int, tuple[dict[PortName, Ranges], list[int]]] = {}
         hosts: list[int] = []
-        for one in snapshot.roster:
+        everyone = [one for one in snapshot.roster if scope is None or scope(one)]
+        for one in everyone:
             if one.host_network:
                 hosts.append(one.index)
                 continue
@@ -72,10 +76,11 @@ class Selection:
                 declaring.setdefault(id(one.named_ports), (one.named_ports, []))[1].append(one.index)
         self.snapshot = snapshot
         self.hosts = PodSet.of(hosts)
-        self.selectable = snapshot.roster.everyone - self.hosts
-        self._members = {name: PodSet.of(positions) for name, positions in members.items()}
+        self.selectable = PodSet.of([one.index for one in everyone]) - self.hosts
+        self._scope = scope
+        self._members = Layers({name: PodSet.of(positions) for name, positions in members.items()})
         self._declaring = {own: (ports, PodSet.of(positions)) for own, (ports, positions) in declaring.items()}
-        self._labels = _index(snapshot)
+        self._labels = _index(everyone)
         self._blocks: dict[tuple[str, tuple[str, ...]], AddressSet] = {}
         self._names: dict[Canonical, frozenset[str]] = {}
         self._in_spaces: dict[Canonical, PodSet] = {}
@@ -168,36 +173,45 @@ class Selection:
 
     def step(self, step: Step) -> tuple[Selection, set[Question]]:
         """The selection of the next snapshot, and the questions asked so far whose answers are no longer the same."""
-        following = copy(self)
-        vars(following).pop("_index_of_namespaces", None)
+        following = variant(self)
         following.snapshot = step.snapshot
-        for table in ("_members", "_declaring", "_names", "_in_spaces", "_on_nodes", "_carriers"):
-            setattr(following, table, dict(getattr(self, table)))
-        for table in ("_in", "_across"):
-            setattr(following, table, {one: dict(answers) for one, answers in getattr(self, table).items()})
+        following._on_nodes = dict(self._on_nodes)
         changed: set[Question] = set()
+        moves = [move for move in step.moves if _seen(move)]
+        if step.namespaces or moves:
+            following._copy_answers()
         if step.namespaces:
+            vars(following).pop("_index_of_namespaces", None)
             following._rename(step.namespaces, changed)
-        for move in step.moves:
+        for move in moves:
             following._move(move, changed)
-        if following._labels.overlay + len(step.moves) > MOST_MOVED:
-            following._labels = _index(step.snapshot)
-        elif step.moves:
-            following._labels = following._labels.change([_relabelled(move) for move in step.moves])
+        if following._labels.overlay + len(moves) > MOST_MOVED:
+            following._labels = _index([one for one in step.snapshot.roster if not self._scope or self._scope(one)])
+        elif moves:
+            following._labels = following._labels.change([_relabelled(move) for move in moves])
         if step.nodes or any(_is_host(move.before) or _is_host(move.after) for move in step.moves):
             following._on_nodes = {}
             asked = {OnNodes(one): old for one, old in self._on_nodes.items()}
             changed |= {one for one, old in asked.items() if following.on_nodes(one) != old}
         return following, changed
 
+    def _copy_answers(self) -> None:
+        """Answers that are still to come are not those of the snapshot before: they must not be kept together.
+
+        Those about a namespace, or about several, stay together until something moves there.
+        """
+        for table in ("_names", "_in_spaces", "_in", "_across", "_carriers", "_on_nodes"):
+            setattr(self, table, dict(getattr(self, table)))
+
     def forget(self, questions: Iterable[Question]) -> None:
         """Keep the answers of these questions no longer: nobody asks them now."""
+        self._copy_answers()
         for question in questions:
             match question:
                 case InNamespace(namespace, pods):
-                    self._in[namespace].pop(pods, None)
+                    self._in[namespace] = _without(self._in[namespace], pods)
                 case InNamespaces(namespaces, pods):
-                    self._across[namespaces].pop(pods, None)
+                    self._across[namespaces] = _without(self._across[namespaces], pods)
                     if not self._across[namespaces]:
                         for table in (self._across, self._names, self._in_spaces):
                             table.pop(namespaces)
@@ -230,19 +244,20 @@ class Selection:
             return
         if (old is None) != (new is None):
             self.selectable = self.selectable.put(position, new is not None)
-            self._members[there.namespace] = self._members.get(there.namespace, NO_PODS).put(position, new is not None)
+            members = self._members.get(there.namespace, NO_PODS).put(position, new is not None)
+            self._members = self._members.put({there.namespace: members})
             for selector, names in self._names.items():
                 if there.namespace in names and selector in self._in_spaces:
                     self._in_spaces[selector] = self._in_spaces[selector].put(position, new is not None)
         same_ports = self._redeclare(position, old, new, changed)
-        if old is not None and new is not None and same_ports and old.labels == new.labels:
-            return
-        found = _mend(self._in.get(there.namespace, {}), position, old, new, same_ports)
-        changed |= {InNamespace(there.namespace, pods) for pods in found}
-        for selector, answers in self._across.items():
-            if there.namespace in self._names[selector]:
-                found = _mend(answers, position, old, new, same_ports)
-                changed |= {InNamespaces(selector, pods) for pods in found}
+        if there.namespace in self._in:
+            answers = self._in[there.namespace] = dict(self._in[there.namespace])
+            found = _mend(answers, position, old, new, same_ports)
+            changed |= {InNamespace(there.namespace, pods) for pods in found}
+        for selector in [one for one in self._across if there.namespace in self._names[one]]:
+            answers = self._across[selector] = dict(self._across[selector])
+            found = _mend(answers, position, old, new, same_ports)
+            changed |= {InNamespaces(selector, pods) for pods in found}
 
     def _redeclare(self, position: int, old: Endpoint | None, new: Endpoint | None, changed: set[Question]) -> bool:
         """Keep who declares which named ports; whether nothing about that changed."""
@@ -250,6 +265,7 @@ class Selection:
         after: dict[PortName, Ranges] = new.named_ports if new else {}
         if before is after:
             return True
+        self._declaring = dict(self._declaring)
         for ports, there in ((before, False), (after, True)):
             if ports:
                 known = self._declaring.get(id(ports), (ports, NO_PODS))[1]
@@ -260,9 +276,10 @@ class Selection:
         return old is None or new is None or before == after
 
 
-def _index(snapshot: Snapshot) -> Selectors:
-    """The labels of everyone."""
-    return Selectors([one.labels for one in snapshot.roster], [one.index for one in snapshot.roster])
+def _index(endpoints: Iterable[Endpoint]) -> Selectors:
+    """The labels of some endpoints."""
+    there = list(endpoints)
+    return Selectors([one.labels for one in there], [one.index for one in there])
 
 
 def _mend(
@@ -278,6 +295,22 @@ def _mend(
         if was != now or (now and not same_ports):
             changed.append(pods)
     return changed
+
+
+def _seen(move: Move) -> bool:
+    """Whether a selector or a port name may mean something else by it: not for an address."""
+    before, after = move.before, move.after
+    if before is None or after is None:
+        return True
+    return (
+        before.labels != after.labels
+        or before.named_ports != after.named_ports
+        or before.host_network != after.host_network
+    )
+
+
+def _without(answers: dict[Canonical, PodSet], pods: Canonical) -> dict[Canonical, PodSet]:
+    return {one: answer for one, answer in answers.items() if one != pods}
 
 
 def _is_host(one: Endpoint | None) -> bool:

@@ -7,10 +7,10 @@ pods. In and Exists need the key; NotIn and DoesNotExist also match what lacks t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from copy import copy
 from itertools import chain
 from typing import TypeVar
 
+from gatewright.engine.layers import Layers, variant
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.objects.meta import LabelSelector
 
@@ -92,15 +92,18 @@ class Selectors:
         for items, carriers in alike.items():
             for key, value in items:
                 self._carriers.setdefault(key, {}).setdefault(value, []).append(carriers)
-        self._moved: dict[int, Mapping[str, str] | None] = {}
+        self._moved: Layers[int, Mapping[str, str]] = Layers({})
+        self.overlay = 0
+        """How many moves were laid over the index since it was made: a new one pays when they are many."""
         self._values: dict[tuple[str, str], PodSet] = {}
         self._keys: dict[str, PodSet] = {}
         self._answers: dict[Canonical, PodSet] = {}
 
     def change(self, changes: Sequence[LabelChange]) -> Selectors:
         """The index of the next label sets. The first index stays; what moved since is laid over it."""
-        following = copy(self)
-        following._moved = {**self._moved, **{position: labels for position, _, labels in changes}}
+        following = variant(self)
+        following._moved = self._moved.put({position: labels or {} for position, _, labels in changes})
+        following.overlay += len(changes)
         following._values, following._keys, following._answers = dict(self._values), dict(self._keys), {}
         for position, before, after in changes:
             old, new = before or {}, after or {}
@@ -109,11 +112,6 @@ class Selectors:
             if after is None or before is None:
                 following._all = following._all.put(position, after is not None)
         return following
-
-    @property
-    def overlay(self) -> int:
-        """How many positions moved since the index was made: a new one pays when they are many."""
-        return len(self._moved)
 
     def select(self, selector: LabelSelector) -> PodSet:
         """Everything the selector matches; an empty selector matches everything."""
@@ -158,9 +156,9 @@ class Selectors:
     def _today(self, groups: Iterable[list[int]], has: Callable[[Mapping[str, str]], bool]) -> PodSet:
         """What the first index says, with the positions that moved since judged by their labels of today."""
         found = PodSet.of(list(chain.from_iterable(groups)))
-        if not self._moved:
+        if not self.overlay:
             return found
-        today = [position for position, labels in self._moved.items() if labels is not None and has(labels)]
+        today = [position for position, labels in self._moved.items() if has(labels)]
         return found - PodSet.of(list(self._moved)) | PodSet.of(today)
 
 

@@ -67,8 +67,8 @@ class Snapshot:
     objects: Layers[Key, Object]
     pod_range: AddressSet
     roster: Roster
-    namespaces: Mapping[str, Labels]
-    population: Mapping[str, int]
+    namespaces: Layers[str, Labels]
+    population: Layers[str, int]
     node_addresses: NodeAddresses
 
     @classmethod
@@ -83,7 +83,7 @@ class Snapshot:
         declared = [name for kind, _, name in by_key if kind == NAMESPACE]
         namespaces = {name: _labels(name, by_key) for name in sorted({*population, *declared})}
         roster = Roster.of(by_key, nodes)
-        return cls(Layers(by_key), pod_range, roster, namespaces, population, nodes)
+        return cls(Layers(by_key), pod_range, roster, Layers(namespaces), Layers(dict(population)), nodes)
 
     def step(self, changes: Changes) -> Step:
         """The next snapshot, and what became different."""
@@ -157,26 +157,28 @@ class Snapshot:
 
     def _namespaces_after(
         self, touched: Mapping[Key, Object | None], objects: Mapping[Key, Object]
-    ) -> tuple[Mapping[str, int], Mapping[str, Labels], tuple[str, ...]]:
+    ) -> tuple[Layers[str, int], Layers[str, Labels], tuple[str, ...]]:
         """Population and labels of namespaces after a change, and the names of those whose labels differ."""
-        population, namespaces = dict(self.population), dict(self.namespaces)
+        counts: dict[str, int] = {}
         for key in touched:
             if key[1]:
-                population[key[1]] = population.get(key[1], 0) + (key in objects) - (key in self.objects)
-        different = []
+                known = counts.get(key[1], self.population.get(key[1], 0))
+                counts[key[1]] = known + (key in objects) - (key in self.objects)
+        population = self.population.put(
+            {name: count for name, count in counts.items() if count != self.population.get(name, 0)}
+        )
+        different: dict[str, Labels | None] = {}
         for name in sorted({key[2] if key[0] == NAMESPACE else key[1] for key in touched}):
             exists = (NAMESPACE, "", name) in objects or population.get(name, 0) > 0
             labels = _labels(name, objects) if name and exists else None
-            if labels != namespaces.get(name):
-                different.append(name)
-                if labels is None:
-                    del namespaces[name]
-                else:
-                    namespaces[name] = labels
-        return population, namespaces if different else self.namespaces, tuple(different)
+            if labels != self.namespaces.get(name):
+                different[name] = labels
+        return population, self.namespaces.put(different), tuple(different)
 
     def _nodes_after(self, touched: Mapping[Key, Object | None]) -> tuple[NodeAddresses, bool]:
         """The addresses of Node objects after a change, and whether the labels of one of them differ."""
+        if all(key[0] != NODE for key in touched):
+            return self.node_addresses, False
         addresses, relabelled = dict(self.node_addresses), False
         for key, item in touched.items():
             if key[0] == NODE:
@@ -198,11 +200,14 @@ class Snapshot:
         """Whether pods that came, went or changed make `nodes_by_address` another one. False while nobody asked it."""
         if "nodes_by_address" not in vars(self):
             return False
-        declared = {address for own in self.node_addresses.values() for address in own}
+        declared: set[IPAddress] | None = None
         for key, item in touched.items():
             before = self.objects.get(key)
             old = set(_claims(before)) if isinstance(before, Pod) else set()
             new = set(_claims(item)) if isinstance(item, Pod) else set()
+            if old == new:
+                continue
+            declared = declared or {address for own in self.node_addresses.values() for address in own}
             if any(address not in declared for address, _ in old - new):
                 return True
             came = [claim for claim in new - old if claim[0] not in declared]

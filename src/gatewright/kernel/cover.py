@@ -1,7 +1,7 @@
 """What one run of rules with the same action matches, cut into the few kinds of sets the kernel looks up fast.
 
 Number of objects is what costs in nftables, not the number of elements: rules never become sets or chains of their own.
-All peers and ports of a run are merged into at most four sets a family (and one for ports open to everyone):
+All peers and ports of a run are merged into at most four sets a family (and one for ports open to everyone), its parts:
 
 - `ports`      hash, address . protocol . port: one port of one pod; nearly everything in a real cluster
 - `hosts`      hash, address: everything from or to one pod
@@ -19,6 +19,8 @@ import enum
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from gatewright.engine.addresses import FAMILIES, NO_ADDRESSES, AddressSet
 from gatewright.engine.model import Endpoint, Rule
@@ -55,13 +57,11 @@ FIELDS = {
 INTERVAL = frozenset({Kind.RANGES, Kind.PROTOCOLS, Kind.OPEN})
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One set of a cover. `family` is 0 where the key has no address."""
+class Part(NamedTuple):
+    """Which set of a run of rules: its kind, and the family of its addresses (0 where the key has none)."""
 
     kind: Kind
     family: int
-    elements: frozenset[Element]
 
     @property
     def suffix(self) -> str:
@@ -80,76 +80,136 @@ class Part:
         return self.kind in INTERVAL
 
 
-@dataclass(frozen=True, slots=True)
-class Cover:
-    """What a run of rules matches: everything, or other protocols from everyone and the union of some sets."""
-
-    everything: bool = False
-    other_protocols: bool = False
-    parts: tuple[Part, ...] = ()
-
-
+PARTS = (*(Part(kind, family) for family in FAMILIES for kind in Kind if kind is not Kind.OPEN), Part(Kind.OPEN, 0))
+"""Every part, in the order they are looked up."""
+Elements = dict[Part, set[Element]]
 At = Callable[[int], Endpoint]
-"""The endpoint at a position."""
+"""The endpoint at a position. Raises KeyError where nobody is."""
 
 
-def cover(rules: Iterable[Rule], at: At) -> Cover:
-    """The union of the rules' peers and ports. A peer pod without a known address contributes nothing."""
-    open_to_all, pods, blocks = _by_ports(rules)
-    if open_to_all.is_everything:
-        return Cover(everything=True)
-    parts = [part for family in FAMILIES for part in _family_parts(family, _pod_ports(pods, at, family), blocks)]
-    parts.append(Part(Kind.OPEN, 0, frozenset(_open_elements(open_to_all))))
-    return Cover(other_protocols=open_to_all.other, parts=tuple(part for part in parts if part.elements))
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Whom a run of rules lets meet its action: everyone, pods and addresses, by the ports on which they do."""
+
+    everyone: PortSet
+    pods: Mapping[PortSet, PodSet]
+    blocks: Mapping[PortSet, AddressSet]
+    members: PodSet = NO_PODS
+    """All of those pods."""
+
+    @property
+    def everything(self) -> bool:
+        """Whether everyone does on every port: then no set is needed."""
+        return self.everyone.is_everything
+
+    def ports_of(self, positions: Iterable[int]) -> PortSet:
+        """The ports of an address that the pods at these positions have."""
+        found = NO_TRAFFIC
+        for ports, pods in self.pods.items():
+            if any(position in pods for position in positions):
+                found |= ports
+        return found
 
 
-def _by_ports(rules: Iterable[Rule]) -> tuple[PortSet, dict[PortSet, PodSet], dict[PortSet, AddressSet]]:
-    open_to_all = NO_TRAFFIC
+NOBODY = Reach(NO_TRAFFIC, {}, {})
+
+
+def reach(rules: Iterable[Rule]) -> Reach:
+    """The union of the rules' peers and ports."""
+    everyone = NO_TRAFFIC
     pods: defaultdict[PortSet, PodSet] = defaultdict(lambda: NO_PODS)
     blocks: defaultdict[PortSet, AddressSet] = defaultdict(lambda: NO_ADDRESSES)
     for rule in rules:
         if rule.peers.everyone:
-            open_to_all |= rule.ports
+            everyone |= rule.ports
             continue
-        pods[rule.ports] |= rule.peers.pods
-        blocks[rule.ports] |= rule.peers.addresses
-    return open_to_all, pods, blocks
+        if rule.peers.pods:
+            pods[rule.ports] |= rule.peers.pods
+        if rule.peers.addresses:
+            blocks[rule.ports] |= rule.peers.addresses
+    if everyone.is_everything:
+        return Reach(everyone, {}, {})
+    return Reach(everyone, dict(pods), dict(blocks), PodSet.union(pods.values()))
 
 
-def _pod_ports(pods: Mapping[PortSet, PodSet], at: At, family: int) -> dict[int, PortSet]:
-    """Address to what is covered, for the pods of one family."""
-    result: dict[int, PortSet] = {}
+def elements(whom: Reach, at: At) -> Elements:
+    """Every element of every part; parts without any are left out. A pod without a known address contributes none."""
+    found: Elements = {}
+    ranged = may_span(whom.pods)
+    for family, pods in pod_ports(whom.pods, at).items():
+        found |= exact_elements(family, pods)
+        found |= interval_elements(family, pods if ranged else {}, whom.blocks)
+    found |= open_elements(whom)
+    return found
+
+
+def pod_ports(pods: Mapping[PortSet, PodSet], at: At) -> dict[int, dict[int, PortSet]]:
+    """By family: address to what is covered, for these pods. Pods that share an address are one."""
+    result: dict[int, dict[int, PortSet]] = {family: {} for family in FAMILIES}
     for ports, members in pods.items():
-        for position in members:
-            address = at(position).address(family)
-            if address is not None:
-                number = int(address)
-                result[number] = result.get(number, NO_TRAFFIC) | ports
+        for pod in map(at, members):
+            for address in pod.addresses:
+                own, number = result[address.version], int(address)
+                known = own.get(number)
+                own[number] = ports if known is None else known | ports
     return result
 
 
-def _family_parts(family: int, pods: Mapping[int, PortSet], blocks: Mapping[PortSet, AddressSet]) -> Iterator[Part]:
-    exact: list[Element] = []
-    hosts: list[Element] = []
-    spans: defaultdict[PortSet, list[tuple[int, int]]] = defaultdict(list)
+def exact_elements(family: int, pods: Mapping[int, PortSet]) -> Elements:
+    """What the sets without ranges hold of pods of one family; parts without elements are left out."""
+    found: Elements = {}
+    ports: set[Element] = set()
+    hosts: set[Element] = set()
+    for address, own in pods.items():
+        if own.is_everything:
+            hosts.add((address,))
+        else:
+            for protocol, port in _split(own)[0]:
+                ports.add((address, protocol, port))
+    if ports:
+        found[Part(Kind.PORTS, family)] = ports
+    if hosts:
+        found[Part(Kind.HOSTS, family)] = hosts
+    return found
+
+
+def spans(ports: PortSet) -> PortSet:
+    """What of a pod's ports only the sets with ranges can hold."""
+    return NO_TRAFFIC if ports.is_everything else _split(ports)[1]
+
+
+def may_span(pods: Mapping[PortSet, PodSet]) -> bool:
+    """Whether some pod may have ports that only the sets with ranges can hold: single ones side by side are a range."""
+    together = NO_TRAFFIC
+    for ports in pods:
+        together |= ports
+    return bool(_split(together)[1])
+
+
+def interval_elements(family: int, pods: Mapping[int, PortSet], blocks: Mapping[PortSet, AddressSet]) -> Elements:
+    """What the sets with ranges hold of one family; parts without elements are left out."""
+    covered: defaultdict[PortSet, list[tuple[int, int]]] = defaultdict(list)
     for address, ports in pods.items():
-        if ports.is_everything:
-            hosts.append((address,))
-            continue
-        singles, rest = _split(ports)
-        exact += [(address, *single) for single in singles]
-        if rest:
-            spans[rest].append((address, address))
+        if rest := spans(ports):
+            covered[rest].append((address, address))
     for ports, addresses in blocks.items():
-        spans[ports] += addresses.ranges(family)
-    segments = disjoint({ports: normalize(ranges) for ports, ranges in spans.items() if ports})
-    yield Part(Kind.PORTS, family, frozenset(exact))
-    yield Part(Kind.HOSTS, family, frozenset(hosts))
-    yield Part(Kind.RANGES, family, frozenset(_range_elements(segments)))
-    yield Part(Kind.PROTOCOLS, family, frozenset(_protocol_elements(segments)))
+        covered[ports] += addresses.ranges(family)
+    segments = disjoint({ports: normalize(ranges) for ports, ranges in covered.items() if ports})
+    found = {
+        Part(Kind.RANGES, family): set(_range_elements(segments)),
+        Part(Kind.PROTOCOLS, family): set(_protocol_elements(segments)),
+    }
+    return {part: items for part, items in found.items() if items}
 
 
-def _split(ports: PortSet) -> tuple[list[tuple[int, int]], PortSet]:
+def open_elements(whom: Reach) -> Elements:
+    """The ports that are open to everyone; nothing where there are none, or where everything is open."""
+    items = set() if whom.everything else set(_open_elements(whom.everyone))
+    return {Part(Kind.OPEN, 0): items} if items else {}
+
+
+@lru_cache(maxsize=4096)
+def _split(ports: PortSet) -> tuple[tuple[tuple[int, int], ...], PortSet]:
     """The single ports, as (protocol number, port), and the rest."""
     singles: list[tuple[int, int]] = []
     rest: dict[str, Ranges] = {}
@@ -157,7 +217,7 @@ def _split(ports: PortSet) -> tuple[list[tuple[int, int]], PortSet]:
         ranges = ports.ranges(protocol)
         singles += [(number, first) for first, last in ranges if first == last]
         rest[protocol.value.lower()] = tuple(span for span in ranges if span[0] != span[1])
-    return singles, PortSet(**rest, other=ports.other)
+    return tuple(singles), PortSet(**rest, other=ports.other)
 
 
 def disjoint(spans: Mapping[PortSet, Ranges]) -> list[Segment]:

@@ -1,7 +1,9 @@
 """What the kernel holds, as a `Program`: the inverse of the text, so that drift is a plain comparison.
 
 Reads `nft -j list table` of one table. Whatever no program of ours contains (a rule somebody added, a changed policy of
-a base chain) becomes `Foreign`: it makes the programs differ, and never an error.
+a base chain) becomes `Foreign`: it makes the programs differ, and never an error. What counters have counted is left
+out. nft writes the names of links, which are looked up in the network namespace of the calling thread; a link that has
+gone in the meantime shows as a difference.
 """
 
 from __future__ import annotations
@@ -14,12 +16,19 @@ from typing import Any
 import msgspec
 
 from gatewright.kernel.table import (
+    AddressRequest,
     Chain,
+    Count,
+    Counter,
     Element,
     Field,
     Foreign,
+    FromLoopback,
     InSet,
     IsTcp,
+    Limit,
+    ListenerDiscovery,
+    Log,
     LookUp,
     Marked,
     Match,
@@ -29,40 +38,72 @@ from gatewright.kernel.table import (
     Rule,
     Set,
     Side,
+    Then,
+    ToNode,
     Tracked,
     Verb,
     Verdict,
     VerdictMap,
 )
-from gatewright.kernel.text import NEIGHBOUR_DISCOVERY_TYPES
+from gatewright.kernel.text import (
+    ADDRESS_REQUESTS,
+    LISTENER_DISCOVERY_TYPES,
+    LOGGED_AT_ONCE,
+    LOGGED_BYTES,
+    NEIGHBOUR_DISCOVERY_TYPES,
+)
 
 Json = dict[str, Any]
 """An object of nft's JSON; read, compared, never kept."""
 _BITS = {Field.IPV4: 32, Field.IPV6: 128}
 _ADDRESSES = {"ip": Field.IPV4, "ip6": Field.IPV6}
 _SET_KEYS = frozenset({"family", "name", "table", "type", "handle", "flags", "elem"})
+_LIMIT_KEYS = frozenset({"family", "name", "table", "handle", "rate", "per", "burst"})
 _PLAIN_VERBS = {verb.value: verb for verb in (Verb.ACCEPT, Verb.DROP, Verb.RETURN)}
 _RESET = {"reject": {"type": "tcp reset"}}
 _L4PROTO: Json = {"meta": {"key": "l4proto"}}
 _PLAIN_KEYS: dict[Field, Json] = {
     Field.PROTOCOL: _L4PROTO,
     Field.PORT: {"payload": {"protocol": "th", "field": "dport"}},
+    Field.LINK: {"meta": {"key": "iif"}},
 }
-_ND_TYPE = {"payload": {"protocol": "icmpv6", "field": "type"}}
-_ND_HOP_LIMIT = {"payload": {"protocol": "ip6", "field": "hoplimit"}}
+
+
+def _equal(left: Json, right: object, op: str = "==") -> Json:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def _payload(protocol: str, field: str) -> Json:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def _icmp6(types: dict[str, int], hop_limit: int) -> list[Json]:
+    kinds = _equal(_payload("icmpv6", "type"), {"set": sorted(types.values())})
+    return [kinds, _equal(_payload("ip6", "hoplimit"), hop_limit)]
+
+
+def _address_request(family: int) -> list[Json]:
+    protocol, source, source_port, port = ADDRESS_REQUESTS[family]
+    address, _, length = source.partition("/")
+    return [
+        _equal(_payload(protocol, "saddr"), {"prefix": {"addr": address, "len": int(length)}} if length else address),
+        _equal(_payload("udp", "sport"), source_port),
+        _equal(_payload("udp", "dport"), port),
+    ]
+
+
 _FIXED: tuple[tuple[list[Json], Match | None], ...] = (
     ([], None),
-    ([{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": [2, 4]}}], Tracked()),
-    (
-        [
-            {"match": {"op": "==", "left": _ND_TYPE, "right": {"set": sorted(NEIGHBOUR_DISCOVERY_TYPES.values())}}},
-            {"match": {"op": "==", "left": _ND_HOP_LIMIT, "right": 255}},
-        ],
-        NeighbourDiscovery(),
-    ),
-    ([{"match": {"op": "!=", "left": _L4PROTO, "right": {"set": [6, 17, 132]}}}], OtherProtocols()),
-    ([{"match": {"op": "==", "left": _L4PROTO, "right": 6}}], IsTcp()),
+    ([_equal({"ct": {"key": "state"}}, [2, 4], "in")], Tracked()),
+    (_icmp6(NEIGHBOUR_DISCOVERY_TYPES, 255), NeighbourDiscovery()),
+    (_icmp6(LISTENER_DISCOVERY_TYPES, 1), ListenerDiscovery()),
+    *((_address_request(family), AddressRequest(family)) for family in ADDRESS_REQUESTS),
+    ([_equal(_L4PROTO, {"set": [6, 17, 132]}, "!=")], OtherProtocols()),
+    ([_equal(_L4PROTO, 6)], IsTcp()),
+    ([_equal(_PLAIN_KEYS[Field.LINK], "lo")], FromLoopback()),
+    ([_equal({"meta": {"key": "oif"}}, "0")], ToNode()),
 )
+_LOG_DETAIL = {"snaplen": LOGGED_BYTES, "queue-threshold": LOGGED_AT_ONCE}
 _BASE = {"type": "filter", "prio": 0, "policy": "accept"}
 
 
@@ -70,33 +111,57 @@ class _NotOurs(ValueError):
     """Something no program contains."""
 
 
+_STRANGE = (KeyError, TypeError, ValueError, AttributeError, OSError)
+"""What reading something that no program contains ends in; OSError: a link that is gone."""
+
+
 def parse(table: str, objects: Iterable[Json]) -> Program:
     """The program that a listing of its table shows."""
-    sets: list[Set] = []
-    maps: list[VerdictMap] = []
-    bodies: list[Json] = []
-    rules: defaultdict[str, list[Rule]] = defaultdict(list)
-    strangers: list[str] = []
-    keys: dict[str, tuple[Field, ...]] = {}
+    found = _Found()
     for item in objects:
         for kind, body in item.items():
             try:
-                if kind == "set":
-                    sets.append(_set(body))
-                    keys[sets[-1].name] = sets[-1].fields
-                elif kind == "map":
-                    maps.append(_map(body))
-                elif kind == "chain":
-                    bodies.append(body)
-                elif kind == "rule":
-                    rules[body["chain"]].append(_rule(body["expr"], keys))
-                elif kind not in {"metainfo", "table"}:
-                    raise _NotOurs(kind)
-            except (_NotOurs, KeyError, TypeError, ValueError, AttributeError):
-                strangers.append(_words({kind: body}))
-    chains = [_chain(body, rules[body["name"]]) for body in bodies]
-    chains += [Chain("", (Rule(None, Foreign(words)),)) for words in strangers]
-    return Program.of(table, sets, maps, chains)
+                found.take(kind, body)
+            except _STRANGE:
+                found.strangers.append(_words({kind: body}))
+    chains = [_chain(body, found.rules[body["name"]]) for body in found.bodies]
+    chains += [Chain("", (Rule(None, Foreign(words)),)) for words in found.strangers]
+    return Program.of(table, found.sets, found.maps, chains, found.counters, found.limits)
+
+
+class _Found:
+    """What a listing has shown so far; sets stand in it before the rules that use them."""
+
+    def __init__(self) -> None:
+        self.sets: list[Set] = []
+        self.maps: list[VerdictMap] = []
+        self.counters: list[Counter] = []
+        self.limits: list[Limit] = []
+        self.bodies: list[Json] = []
+        self.rules: defaultdict[str, list[Rule]] = defaultdict(list)
+        self.strangers: list[str] = []
+        self._keys: dict[str, tuple[Field, ...]] = {}
+
+    def take(self, kind: str, body: Json) -> None:
+        """One object of the listing. Raises what reading something strange raises."""
+        match kind:
+            case "set":
+                self.sets.append(_set(body))
+                self._keys[self.sets[-1].name] = self.sets[-1].fields
+            case "map":
+                self.maps.append(_map(body))
+            case "chain":
+                self.bodies.append(body)
+            case "rule":
+                self.rules[body["chain"]].append(_rule(body["expr"], self._keys))
+            case "counter":
+                self.counters.append(Counter(body["name"]))
+            case "limit":
+                self.limits.append(_limit(body))
+            case "metainfo" | "table":
+                pass
+            case _:
+                raise _NotOurs(kind)
 
 
 def _words(value: object) -> str:
@@ -132,6 +197,12 @@ def _map(body: Json) -> VerdictMap:
     return VerdictMap(body["name"], field, Verb.GOTO, frozenset(elements))
 
 
+def _limit(body: Json) -> Limit:
+    if body["per"] != "second" or not _LIMIT_KEYS.issuperset(body):
+        raise _NotOurs(body["name"])
+    return Limit(body["name"], body["rate"], body["burst"])
+
+
 def _fields(names: str | list[str]) -> tuple[Field, ...]:
     return tuple(Field(name) for name in ([names] if isinstance(names, str) else names))
 
@@ -143,7 +214,8 @@ def _exact(fields: tuple[Field, ...], item: Any) -> Element:
 
 def _interval(fields: tuple[Field, ...], item: Any) -> Element:
     numbers: list[int] = []
-    for field, part in zip(fields, item["concat"], strict=True):
+    parts = item["concat"] if len(fields) > 1 else [item]
+    for field, part in zip(fields, parts, strict=True):
         numbers += _span(field, part)
     return tuple(numbers)
 
@@ -163,6 +235,8 @@ def _span(field: Field, part: Any) -> tuple[int, int]:
 def _number(field: Field, value: str | int) -> int:
     if isinstance(value, int):
         return value
+    if field is Field.LINK and not value.isdecimal():
+        return socket.if_nametoindex(value)
     family = {Field.IPV4: socket.AF_INET, Field.IPV6: socket.AF_INET6}.get(field)
     return int.from_bytes(socket.inet_pton(family, value), "big") if family else int(value)
 
@@ -170,12 +244,24 @@ def _number(field: Field, value: str | int) -> int:
 def _rule(expressions: list[Json], keys: dict[str, tuple[Field, ...]]) -> Rule:
     """One rule; what is not ours in it becomes Foreign."""
     try:
+        if "log" in expressions[-1]:
+            return Rule(None, _log(*expressions))
         return Rule(_match(expressions[:-1], keys), _then(expressions[-1]))
-    except (_NotOurs, KeyError, TypeError, ValueError):
+    except _STRANGE:
         return Rule(None, Foreign(_words(expressions)))
 
 
-def _then(expression: Json) -> Verdict | LookUp:
+def _log(limit: Json, log: Json) -> Log:
+    detail = log["log"]
+    made = Log(detail["prefix"], detail["group"], limit["limit"])
+    if detail != {"prefix": made.prefix, "group": made.group, **_LOG_DETAIL} or not isinstance(made.limit, str):
+        raise _NotOurs(made.prefix)
+    return made
+
+
+def _then(expression: Json) -> Then:
+    if isinstance(counter := expression.get("counter"), str):
+        return Count(counter)
     if "vmap" not in expression:
         return _verdict(expression)
     field, side = _address(expression["vmap"]["key"])

@@ -3,6 +3,9 @@
 `Nft` uses libnftables in process (a context costs 0.03 ms, so every call makes its own, bound to the namespace of the
 moment) and falls back to the `nft` command where the library is missing. Both say the same errors: `NftMissing`,
 `NotPermitted`, `NftRefused`.
+
+A netlink socket that is closed after a transaction has deleted something waits until the kernel has freed it: 10 to 20
+milliseconds. `NodeNft` is for whoever cannot wait, and stays in one namespace: it keeps its sockets open.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import msgspec
 
 from gatewright.kernel.errors import NftMissing, NftRefused, NftTooLarge, NotPermitted
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink
 
 LIBRARY = "libnftables.so.1"
 COMMAND = "nft"
@@ -30,6 +35,8 @@ COMMAND_TIMEOUT = 60
 _JSON_FLAG = 1 << 4
 _NUMERIC_FLAGS = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 """Protocols, priorities, symbols and times as numbers (libnftables(3), nft_ctx_output_set_flags)."""
+_LARGE = 1 << 18
+"""Characters of text after which memory is worth returning to the system."""
 _LOCATION = re.compile(r"^/\S+:(\d+):[\d-]+: Error: (.*)$")
 
 
@@ -62,25 +69,49 @@ class Library:
 
     def execute(self, text: str, mode: Mode) -> Outcome:
         """Runs the text in the network namespace of the calling thread."""
+        with Context() as context:
+            outcome = context.execute(text, mode)
+        if _is_large(text, mode):
+            _give_back()
+        return outcome
+
+
+class Context:
+    """One context of libnftables, in the network namespace of the thread that makes it. A context manager."""
+
+    def __init__(self) -> None:
         library = load_library()
         if library is None:
             raise NftMissing
-        context = library.nft_ctx_new(0)
-        if not context:
+        self._library = library
+        self._context = library.nft_ctx_new(0)
+        if not self._context:
             raise NotPermitted("open a netlink socket")
-        try:
-            library.nft_ctx_buffer_output(context)
-            library.nft_ctx_buffer_error(context)
-            library.nft_ctx_set_dry_run(context, mode is Mode.CHECK)
-            if mode is Mode.LIST:
-                library.nft_ctx_output_set_flags(context, _JSON_FLAG | _NUMERIC_FLAGS)
-            with _as_file(text) as path:
-                failed = library.nft_run_cmd_from_filename(context, path)
-            output = library.nft_ctx_get_output_buffer(context) or b""
-            error = library.nft_ctx_get_error_buffer(context) or b""
-            return Outcome(not failed, output.decode(), error.decode())
-        finally:
-            library.nft_ctx_free(context)
+        library.nft_ctx_buffer_output(self._context)
+        library.nft_ctx_buffer_error(self._context)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def execute(self, text: str, mode: Mode) -> Outcome:
+        """Runs the text in the namespace of the context."""
+        library, context = self._library, self._context
+        library.nft_ctx_set_dry_run(context, mode is Mode.CHECK)
+        library.nft_ctx_output_set_flags(context, _JSON_FLAG | _NUMERIC_FLAGS if mode is Mode.LIST else 0)
+        with _as_file(text) as path:
+            failed = library.nft_run_cmd_from_filename(context, path)
+        output = library.nft_ctx_get_output_buffer(context) or b""
+        error = library.nft_ctx_get_error_buffer(context) or b""
+        return Outcome(not failed, output.decode(), error.decode())
+
+    def close(self) -> None:
+        """Frees the context."""
+        self._library.nft_ctx_free(self._context)
 
 
 class Command:
@@ -127,10 +158,67 @@ class Nft:
             raise _error(outcome.error, "")
         return _listing(outcome.output)
 
+    @contextmanager
+    def netlink(self) -> Iterator[Netlink]:
+        """A socket to the packet filter, for what is no text."""
+        with Netlink(NETLINK_NETFILTER) as netlink:
+            yield netlink
+
     def _change(self, text: str, mode: Mode) -> None:
         outcome = self.backend.execute(text, mode)
         if not outcome.ok:
             raise _error(outcome.error, text)
+
+
+class _Kept:
+    """A context that stays, for small texts. What is large gets one of its own: it would keep all of it in memory."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def execute(self, text: str, mode: Mode) -> Outcome:
+        """Runs the text."""
+        return Library().execute(text, mode) if _is_large(text, mode) else self._context.execute(text, mode)
+
+
+def _is_large(text: str, mode: Mode) -> bool:
+    return mode is Mode.LIST or len(text) > _LARGE
+
+
+class NodeNft(Nft):
+    """nftables in the network namespace of the thread that makes it and that alone may use it; its sockets stay open.
+
+    Where libnftables is missing, text is run by the command. A context manager.
+    """
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        library = load_library() is not None
+        super().__init__(_Kept(self._open.enter_context(Context())) if library else default_backend())
+        self._netlink = self._open.enter_context(Netlink(NETLINK_NETFILTER))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def netlink(self) -> Iterator[Netlink]:
+        """The socket that stays open."""
+        yield self._netlink
+
+    def close(self) -> None:
+        """Closes the sockets."""
+        self._open.close()
+
+
+def _give_back() -> None:
+    """Has the C library return freed memory to the system: a listing takes a hundred times what stays of it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def default_backend() -> Backend:

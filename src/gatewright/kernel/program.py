@@ -1,7 +1,6 @@
-"""From the compiled rules of a node's pods to the node's nftables program.
+"""The rules of a node's nftables program: its frame, and the chains of a class of pods.
 
-The program is a pure function of the compiled rules and of which endpoints are local: equal input gives an equal
-program with equal names. Its shape:
+The shape of the program:
 
 - `forward` and `input` (hooks) both go to `police`: connections marked as revoked are ended; packets of connections
   that exist pass; IPv6 neighbour discovery passes; the source's address finds the chain of its egress class.
@@ -15,25 +14,27 @@ IP and never reaches an `inet` table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import groupby
 
 from gatewright.engine.addresses import FAMILIES
-from gatewright.engine.model import Action, Direction, DirectionRules, Endpoint, Tier, TierRules
+from gatewright.engine.model import Action, Direction, DirectionRules, Tier
 from gatewright.engine.model import Rule as PolicyRule
-from gatewright.kernel.cover import At, Cover, Part, cover
-from gatewright.kernel.names import class_name, digest, policies_of
+from gatewright.kernel.cover import PARTS, Part, Reach, reach
+from gatewright.kernel.denial import DROP, POLICY, denial
+from gatewright.kernel.guards import destination_guard, guard_chains, link_guard, source_guard
+from gatewright.kernel.options import Options
 from gatewright.kernel.table import (
     ADDRESS_FIELD,
     Chain,
+    Element,
     InSet,
     IsTcp,
     LookUp,
     Marked,
     NeighbourDiscovery,
     OtherProtocols,
-    Program,
     Rule,
     Set,
     Side,
@@ -45,7 +46,7 @@ from gatewright.kernel.table import (
 
 POLICE, DESTINATION, REVOKED = "police", "destination", "revoked"
 HOOKS = ("forward", "input")
-DROP, ACCEPT, RETURN = Verdict(Verb.DROP), Verdict(Verb.ACCEPT), Verdict(Verb.RETURN)
+ACCEPT, RETURN = Verdict(Verb.ACCEPT), Verdict(Verb.RETURN)
 ACCEPT_OF = {Direction.INGRESS: ACCEPT, Direction.EGRESS: Verdict(Verb.GOTO, DESTINATION)}
 """What accepting means in a class: an egress class hands on to the destination's side."""
 PEER_SIDE = {Direction.INGRESS: Side.SOURCE, Direction.EGRESS: Side.DESTINATION}
@@ -53,188 +54,143 @@ SUBJECT_SIDE = {Direction.INGRESS: Side.DESTINATION, Direction.EGRESS: Side.SOUR
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """`table`: the name of our table. `revoked_mask`: the bit of the connection mark that ends a connection."""
-
-    table: str = "gatewright"
-    revoked_mask: int = 0x1000
-
-
-class CompiledRules(Protocol):
-    """What the program needs of `engine.compile.Compiled`."""
-
-    def at(self, position: int) -> Endpoint:
-        """The endpoint at a position."""
-
-    def rules(self, index: int, direction: Direction) -> DirectionRules:
-        """What is in force for one endpoint; pods of one class share one instance."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodClass:
-    """Local pods whose packets of one direction meet the same rules."""
-
-    name: str
-    rules: DirectionRules
-    pods: tuple[Endpoint, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
-    """A run of rules with one action, in order of evaluation. `name` is empty in the NetworkPolicy tier."""
+    """A run of rules with one action, in order of evaluation: within it order does not matter, so it is one union.
+
+    `name` is empty in the NetworkPolicy tier.
+    """
 
     name: str
-    cover: Cover
+    tier: Tier
     action: Action
+    reach: Reach
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What rules depend on, beside the sets that there are."""
+        return self.name, self.tier, self.action, self.reach.everything, self.reach.everyone.other
 
-def node_program(compiled: CompiledRules, local: Iterable[int], *, options: Options | None = None) -> Program:
-    """The program of a node whose pods are the endpoints at the positions `local`.
-
-    Endpoints on the host network, without addresses, or not restricted by anything, stand in no map.
-    """
-    options = options or Options()
-    subjects = sorted(set(local))
-    sets: list[Set] = []
-    maps: list[VerdictMap] = []
-    chains = list(frame(options))
-    for direction in (Direction.EGRESS, Direction.INGRESS):
-        classes = _classes(compiled, subjects, direction)
-        for pod_class in classes:
-            class_sets, class_chains = _class_parts(pod_class, compiled.at)
-            sets += class_sets
-            chains += class_chains
-        maps += _maps(direction, classes)
-    return Program.of(options.table, sets, maps, chains)
+    @property
+    def label(self) -> str:
+        """Its name in log lines, and in the names of counters and chains."""
+        return self.name.rstrip(".")
 
 
 def frame(options: Options) -> Iterator[Chain]:
-    """The chains every program has."""
+    """The chains that do not depend on policies.
+
+    A packet's source is checked first, since a packet with a borrowed address could belong to somebody's connection. An
+    audit ends no connection, whatever was marked before it began.
+    """
     for hook in HOOKS:
         yield Chain(hook, (Rule(None, Verdict(Verb.GOTO, POLICE)),), hook)
     egress = [Rule(None, _look_up(Direction.EGRESS, family)) for family in FAMILIES]
     ingress = [Rule(None, _look_up(Direction.INGRESS, family)) for family in FAMILIES]
-    before = (
-        Rule(Marked(options.revoked_mask), Verdict(Verb.GOTO, REVOKED)),
-        Rule(Tracked(), ACCEPT),
-        Rule(NeighbourDiscovery(), ACCEPT),
-    )
-    yield Chain(POLICE, (*before, *egress, Rule(None, Verdict(Verb.GOTO, DESTINATION))))
-    yield Chain(DESTINATION, (*ingress, Rule(None, ACCEPT)))
-    yield Chain(REVOKED, (Rule(IsTcp(), Verdict(Verb.RESET)), Rule(None, DROP)))
+    revoked = () if options.audit else (Rule(Marked(options.revoked_mask), Verdict(Verb.GOTO, REVOKED)),)
+    before = (*link_guard(options), *revoked, Rule(Tracked(), ACCEPT), Rule(NeighbourDiscovery(), ACCEPT))
+    yield Chain(POLICE, (*before, *source_guard(options), *egress, Rule(None, Verdict(Verb.GOTO, DESTINATION))))
+    yield Chain(DESTINATION, (*destination_guard(options), *ingress, Rule(None, ACCEPT)))
+    if not options.audit:
+        yield Chain(REVOKED, (Rule(IsTcp(), Verdict(Verb.RESET)), Rule(None, DROP)))
+    yield from guard_chains(options)
 
 
-def _map_name(direction: Direction, family: int) -> str:
+def map_name(direction: Direction, family: int) -> str:
+    """The map that finds the class of a pod by its address."""
     return f"{direction.value.lower()}{family}"
 
 
+def verdict_map(direction: Direction, family: int, elements: Iterable[tuple[int, str]] = ()) -> VerdictMap:
+    """That map, with these addresses and class names."""
+    return VerdictMap(map_name(direction, family), ADDRESS_FIELD[family], Verb.GOTO, frozenset(elements))
+
+
 def _look_up(direction: Direction, family: int) -> LookUp:
-    return LookUp(_map_name(direction, family), ADDRESS_FIELD[family], SUBJECT_SIDE[direction])
+    return LookUp(map_name(direction, family), ADDRESS_FIELD[family], SUBJECT_SIDE[direction])
 
 
-def _maps(direction: Direction, classes: Sequence[PodClass]) -> Iterator[VerdictMap]:
-    for family in FAMILIES:
-        elements = frozenset(
-            (int(address), pod_class.name)
-            for pod_class in classes
-            for pod in pod_class.pods
-            if (address := pod.address(family)) is not None
-        )
-        yield VerdictMap(_map_name(direction, family), ADDRESS_FIELD[family], Verb.GOTO, elements)
-
-
-def _classes(compiled: CompiledRules, local: Sequence[int], direction: Direction) -> list[PodClass]:
-    """The local pods that something restricts, grouped by rules: by identity first, then by equal content."""
-    groups: dict[tuple[TierRules, ...], list[Endpoint]] = {}
-    by_identity: dict[int, list[Endpoint]] = {}
-    rules_of: dict[tuple[TierRules, ...], DirectionRules] = {}
-    for index in local:
-        endpoint, rules = compiled.at(index), compiled.rules(index, direction)
-        if not rules or endpoint.host_network or not endpoint.addresses:
+def stages(rules: DirectionRules) -> tuple[Stage, ...]:
+    """The rules of a class in runs of one action. What follows a NetworkPolicy that isolates is never reached."""
+    found: list[Stage] = []
+    for tier in rules.tiers:
+        if tier.tier is Tier.NETWORK_POLICY:
+            if tier.policies:
+                found.append(Stage("", tier.tier, Action.ACCEPT, reach(tier.rules)))
+                break
             continue
-        if id(rules) not in by_identity:
-            rules_of.setdefault(rules.tiers, rules)
-            by_identity[id(rules)] = groups.setdefault(rules.tiers, [])
-        by_identity[id(rules)].append(endpoint)
-    return _named(direction, [(rules_of[tiers], tuple(pods)) for tiers, pods in groups.items()])
+        runs = groupby(tier.rules, key=lambda rule: rule.action)
+        prefix = tier.tier.name.lower()
+        found += [Stage(f"{prefix}{number}.", tier.tier, *run) for number, run in enumerate(_reaching(runs))]
+    return tuple(found)
 
 
-def _named(direction: Direction, groups: list[tuple[DirectionRules, tuple[Endpoint, ...]]]) -> list[PodClass]:
-    """Classes with their names. Classes of the same policies (named ports may differ) are told apart by a pod."""
-    names = [class_name(direction, policies_of(rules)) for rules, _ in groups]
-    result = []
-    for name, (rules, pods) in zip(names, groups, strict=True):
-        alone = names.count(name) == 1
-        result.append(PodClass(name if alone else f"{name}/{digest(min(_key(pod) for pod in pods))}", rules, pods))
-    return result
+def _reaching(runs: Iterable[tuple[Action, Iterable[PolicyRule]]]) -> Iterator[tuple[Action, Reach]]:
+    for action, rules in runs:
+        yield action, reach(rules)
 
 
-def _key(pod: Endpoint) -> str:
-    return f"{pod.namespace}/{pod.name}/{pod.kind}"
+def set_of(class_name: str, stage: Stage, part: Part, elements: Iterable[Element] = ()) -> Set:
+    """One set of a class, with these elements."""
+    return Set(f"{class_name}/{stage.name}{part.suffix}", part.fields, part.interval, frozenset(elements))
 
 
-def _class_parts(pod_class: PodClass, at: At) -> tuple[list[Set], list[Chain]]:
-    """The sets and chains of one class. Only an Admin tier that can pass needs a chain of its own."""
-    direction = pod_class.rules.direction
-    accept = ACCEPT_OF[direction]
-    sets: list[Set] = []
-    chains: list[Chain] = []
-    own: list[Rule] = []
-    end: Verdict = accept
-    for tier in pod_class.rules.tiers:
-        if tier.tier is Tier.NETWORK_POLICY and not tier.policies:
-            continue
-        stages = _stages(tier, at)
-        tier_rules: list[Rule] = []
-        for stage in stages:
-            stage_sets, stage_rules = _stage_parts(pod_class, stage, tier.tier)
-            sets += stage_sets
-            tier_rules += stage_rules
-        if tier.tier is Tier.ADMIN and any(stage.action is Action.PASS for stage in stages):
-            chain = f"{pod_class.name}/admin"
+def class_chains(
+    name: str, direction: Direction, own: Sequence[tuple[Stage, Collection[Part]]], options: Options
+) -> tuple[Chain, ...]:
+    """The chains of one class, given which parts of each stage have elements.
+
+    Chains of their own have an Admin tier that can pass, and stages whose denials are more than a drop.
+    """
+    chains = [] if options.plain_drop else [_denial_chain(name, direction, stage, options) for stage in _denying(own)]
+    rules: list[Rule] = []
+    for tier, group in groupby(own, key=lambda each: each[0].tier):
+        staged = list(group)
+        tier_rules = [rule for stage, parts in staged for rule in _stage_rules(name, direction, stage, parts, options)]
+        if tier is Tier.ADMIN and any(stage.action is Action.PASS for stage, _ in staged):
+            chain = f"{name}/admin"
             chains.append(Chain(chain, tuple(tier_rules)))
             tier_rules = [Rule(None, Verdict(Verb.JUMP, chain))]
-        own += tier_rules
-        if tier.tier is Tier.NETWORK_POLICY:
-            end = DROP
-            break
-    chains.append(Chain(pod_class.name, (*own, Rule(None, end))))
-    return sets, chains
+        rules += tier_rules
+    isolated = any(stage.tier is Tier.NETWORK_POLICY for stage, _ in own)
+    chains.append(Chain(name, (*rules, *class_end(name, direction, isolated, options))))
+    return tuple(chains)
 
 
-def _stages(tier: TierRules, at: At) -> list[Stage]:
-    """The tier's rules in runs of one action. Within a run order does not matter, so a run is one union."""
-    if tier.tier is Tier.NETWORK_POLICY:
-        return [Stage("", cover(tier.rules, at), Action.ACCEPT)]
-    runs: list[tuple[Action, list[PolicyRule]]] = []
-    for rule in tier.rules:
-        if not runs or runs[-1][0] is not rule.action:
-            runs.append((rule.action, []))
-        runs[-1][1].append(rule)
-    prefix = tier.tier.name.lower()
-    return [Stage(f"{prefix}{number}.", cover(rules, at), action) for number, (action, rules) in enumerate(runs)]
+def class_end(name: str, direction: Direction, isolated: bool, options: Options) -> tuple[Rule, ...]:
+    """What becomes of traffic that no rule of a class decided."""
+    accept = ACCEPT_OF[direction]
+    return denial(options, name, POLICY, accept) if isolated else (Rule(None, accept),)
 
 
-def _stage_parts(pod_class: PodClass, stage: Stage, tier: Tier) -> tuple[list[Set], list[Rule]]:
-    direction = pod_class.rules.direction
-    verdict = {
-        Action.ACCEPT: ACCEPT_OF[direction],
-        Action.DENY: DROP,
-        Action.PASS: RETURN if tier is Tier.ADMIN else ACCEPT_OF[direction],
-    }[stage.action]
-    if stage.cover.everything:
-        return [], [Rule(None, verdict)]
-    sets: list[Set] = []
-    rules: list[Rule] = []
-    for part in stage.cover.parts:
-        part_set = _set(f"{pod_class.name}/{stage.name}{part.suffix}", part)
-        sets.append(part_set)
-        side = PEER_SIDE[direction] if part.family else None
-        rules.append(Rule(InSet(part_set.name, part_set.fields, side), verdict))
-    if stage.cover.other_protocols:
-        rules.append(Rule(OtherProtocols(), verdict))
-    return sets, rules
+def _denying(own: Iterable[tuple[Stage, Collection[Part]]]) -> Iterator[Stage]:
+    return (stage for stage, _ in own if stage.action is Action.DENY)
 
 
-def _set(name: str, part: Part) -> Set:
-    return Set(name, part.fields, part.interval, part.elements)
+def _denial_chain(name: str, direction: Direction, stage: Stage, options: Options) -> Chain:
+    """Where packets go that a cluster tier denies."""
+    return Chain(_denial_name(name, stage), denial(options, name, stage.label, ACCEPT_OF[direction]))
+
+
+def _denial_name(name: str, stage: Stage) -> str:
+    return f"{name}/{stage.label}"
+
+
+def _stage_verdict(name: str, direction: Direction, stage: Stage, options: Options) -> Verdict:
+    if stage.action is Action.DENY:
+        return DROP if options.plain_drop else Verdict(Verb.GOTO, _denial_name(name, stage))
+    return RETURN if stage.action is Action.PASS and stage.tier is Tier.ADMIN else ACCEPT_OF[direction]
+
+
+def _stage_rules(
+    name: str, direction: Direction, stage: Stage, parts: Collection[Part], options: Options
+) -> Iterator[Rule]:
+    verdict = _stage_verdict(name, direction, stage, options)
+    if stage.reach.everything:
+        yield Rule(None, verdict)
+        return
+    for part in PARTS:
+        if part in parts:
+            side = PEER_SIDE[direction] if part.family else None
+            yield Rule(InSet(set_of(name, stage, part).name, part.fields, side), verdict)
+    if stage.reach.everyone.other:
+        yield Rule(OtherProtocols(), verdict)

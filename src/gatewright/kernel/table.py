@@ -23,6 +23,7 @@ class Field(enum.StrEnum):
     IPV6 = "ipv6_addr"
     PROTOCOL = "inet_proto"
     PORT = "inet_service"
+    LINK = "iface_index"
 
 
 ADDRESS_FIELD = {4: Field.IPV4, 6: Field.IPV6}
@@ -38,7 +39,10 @@ class Side(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A named set. With `interval` each field of an element is a range; elements must then be disjoint."""
+    """A named set. With `interval` each field of an element is a range; elements must then be disjoint.
+
+    A link is the index of the interface by which a packet enters: unlike names, the kernel gives it to no other soon.
+    """
 
     name: str
     fields: tuple[Field, ...]
@@ -88,7 +92,8 @@ class LookUp:
 class InSet:
     """The packet's key stands in a named set.
 
-    The key follows the set's fields; a port is the destination's; `side` says whose the address is (None: no address).
+    The key follows the set's fields; a port is the destination's, a link the one by which the packet enters; `side`
+    says whose the address is (None: no address).
     """
 
     set: str
@@ -124,21 +129,71 @@ class IsTcp:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerDiscovery:
+    """IPv6 multicast listener discovery from this link (RFC 2710, RFC 3810: hop limit 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRequest:
+    """A DHCP request of this family from a link that has no address yet, or only a link-local one."""
+
+    family: int
+
+
+@dataclass(frozen=True, slots=True)
+class FromLoopback:
+    """The node talks to itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToNode:
+    """The packet leaves by no link: it has arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Hands the packet's head to whoever listens to this NFLOG group, as often as the named limit lets; goes on."""
+
+    prefix: str
+    group: int
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Counts the packet in a named counter; goes on."""
+
+    counter: str
+
+
+@dataclass(frozen=True, slots=True)
 class Foreign:
     """Something in our table that no program contains; read back only, so that it shows as a difference."""
 
     text: str
 
 
-Match = InSet | Marked | Tracked | NeighbourDiscovery | OtherProtocols | IsTcp
+Match = (
+    InSet
+    | Marked
+    | Tracked
+    | NeighbourDiscovery
+    | OtherProtocols
+    | IsTcp
+    | ListenerDiscovery
+    | AddressRequest
+    | FromLoopback
+    | ToNode
+)
+Then = Verdict | LookUp | Log | Count | Foreign
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """If the match holds (None: always), the verdict."""
+    """If the match holds (None: always), what is done."""
 
     match: Match | None
-    then: Verdict | LookUp | Foreign
+    then: Then
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +205,49 @@ class Chain:
     hook: str = ""
 
 
-_Part = TypeVar("_Part", Set, VerdictMap, Chain)
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A named counter. What it has counted is no part of the program: equal programs may have counted differently."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A named limit that rules share: so many packets a second on average, `burst` of them at once."""
+
+    name: str
+    rate: int
+    burst: int
+
+
+_Part = TypeVar("_Part", Set, VerdictMap, Chain, Counter, Limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One private `inet` table. Sets, maps and chains are each sorted by name."""
+    """One private `inet` table. Sets, maps, chains, counters and limits are each sorted by name."""
 
     table: str
     sets: tuple[Set, ...]
     maps: tuple[VerdictMap, ...]
     chains: tuple[Chain, ...]
+    counters: tuple[Counter, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     @classmethod
-    def of(cls, table: str, sets: Iterable[Set], maps: Iterable[VerdictMap], chains: Iterable[Chain]) -> Program:
+    def of(
+        cls,
+        table: str,
+        sets: Iterable[Set],
+        maps: Iterable[VerdictMap],
+        chains: Iterable[Chain],
+        counters: Iterable[Counter] = (),
+        limits: Iterable[Limit] = (),
+    ) -> Program:
         """The program of these parts, in order."""
-        return cls(table, _by_name(sets), _by_name(maps), _by_name(chains))
+        parts = _by_name(sets), _by_name(maps), _by_name(chains), _by_name(counters), _by_name(limits)
+        return cls(table, *parts)
 
     @property
     def element_count(self) -> int:

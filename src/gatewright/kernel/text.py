@@ -10,12 +10,18 @@ import socket
 from collections.abc import Iterable, Iterator
 
 from gatewright.kernel.table import (
+    AddressRequest,
     Chain,
+    Count,
     Element,
     Field,
     Foreign,
+    FromLoopback,
     InSet,
     IsTcp,
+    Limit,
+    ListenerDiscovery,
+    Log,
     LookUp,
     Marked,
     Match,
@@ -25,6 +31,8 @@ from gatewright.kernel.table import (
     Rule,
     Set,
     Side,
+    Then,
+    ToNode,
     Tracked,
     Verdict,
     VerdictMap,
@@ -37,7 +45,19 @@ NEIGHBOUR_DISCOVERY_TYPES = {
     "nd-neighbor-advert": 136,
     "nd-redirect": 137,
 }
-_ND = ", ".join(NEIGHBOUR_DISCOVERY_TYPES)
+LISTENER_DISCOVERY_TYPES = {
+    "mld-listener-query": 130,
+    "mld-listener-report": 131,
+    "mld-listener-done": 132,
+    "mld2-listener-report": 143,
+}
+ADDRESS_REQUESTS = {4: ("ip", "0.0.0.0", 68, 67), 6: ("ip6", "fe80::/10", 546, 547)}
+"""Protocol, source address, source port and destination port of a DHCP request (RFC 2131, RFC 8415)."""
+LOGGED_BYTES = 128
+"""Of a packet: all headers that a deny log reads, with options and extension headers, and little of the content."""
+LOGGED_AT_ONCE = 16
+"""Packets that wait in the kernel for each other, at most for the time the listener says."""
+_ND, _MLD = ", ".join(NEIGHBOUR_DISCOVERY_TYPES), ", ".join(LISTENER_DISCOVERY_TYPES)
 
 
 def whole(program: Program) -> str:
@@ -53,6 +73,8 @@ def removal(table: str) -> str:
 def listing(program: Program) -> str:
     """The program in the form of `nft list table`."""
     lines = [f"table inet {program.table} {{"]
+    lines += [f"  counter {counter.name} {{ }}" for counter in program.counters]
+    lines += [f"  limit {limit.name} {{ {limit_body(limit)} }}" for limit in program.limits]
     for part in program.sets:
         lines += [f"  set {part.name} {{", *_set_body(part), "  }"]
     for verdicts in program.maps:
@@ -92,6 +114,11 @@ def hook_spec(chain: Chain) -> str:
     return f"type filter hook {chain.hook} priority filter; policy accept;"
 
 
+def limit_body(limit: Limit) -> str:
+    """What a named limit lets pass."""
+    return f"rate {limit.rate}/second burst {limit.burst} packets"
+
+
 def set_type(part: Set) -> str:
     """The type and flags of a set."""
     return f"type {' . '.join(part.fields)};{' flags interval;' if part.interval else ''}"
@@ -129,14 +156,30 @@ def rule_text(rule: Rule) -> str:
     return then if rule.match is None else f"{_match_text(rule.match)} {then}"
 
 
-def _then_text(then: Verdict | LookUp | Foreign) -> str:
+def _then_text(then: Then) -> str:
     match then:
         case Verdict(verb, chain):
             return f"{verb} {chain}" if chain else str(verb)
         case LookUp(name, field, side):
             return f"{_key_text((field,), side)} vmap @{name}"
+        case Log(prefix, group, limit):
+            size = f"snaplen {LOGGED_BYTES} queue-threshold {LOGGED_AT_ONCE}"
+            return f'limit name "{limit}" log prefix "{prefix}" group {group} {size}'
+        case Count(counter):
+            return f'counter name "{counter}"'
         case Foreign(text):
             raise ValueError(f"a rule that was read back and not understood cannot be written: {text}")
+
+
+_FIXED_MATCHES: dict[type[Match], str] = {
+    Tracked: "ct state established,related",
+    NeighbourDiscovery: f"icmpv6 type {{ {_ND} }} ip6 hoplimit 255",
+    ListenerDiscovery: f"icmpv6 type {{ {_MLD} }} ip6 hoplimit 1",
+    OtherProtocols: "meta l4proto != { 6, 17, 132 }",
+    IsTcp: "meta l4proto 6",
+    FromLoopback: 'iif "lo"',
+    ToNode: "oif 0",
+}
 
 
 def _match_text(match: Match) -> str:
@@ -145,14 +188,11 @@ def _match_text(match: Match) -> str:
             return f"{_key_text(fields, side)} @{name}"
         case Marked(mask):
             return f"ct mark & {mask:#x} == {mask:#x}"
-        case Tracked():
-            return "ct state established,related"
-        case NeighbourDiscovery():
-            return f"icmpv6 type {{ {_ND} }} ip6 hoplimit 255"
-        case OtherProtocols():
-            return "meta l4proto != { 6, 17, 132 }"
-        case IsTcp():
-            return "meta l4proto 6"
+        case AddressRequest(family):
+            protocol, source, source_port, port = ADDRESS_REQUESTS[family]
+            return f"{protocol} saddr {source} udp sport {source_port} udp dport {port}"
+        case fixed:
+            return _FIXED_MATCHES[type(fixed)]
 
 
 def _key_text(fields: tuple[Field, ...], side: Side | None) -> str:
@@ -161,5 +201,6 @@ def _key_text(fields: tuple[Field, ...], side: Side | None) -> str:
         Field.IPV6: f"ip6 {side}",
         Field.PROTOCOL: "meta l4proto",
         Field.PORT: "th dport",
+        Field.LINK: "iif",
     }
     return " . ".join(words[field] for field in fields)

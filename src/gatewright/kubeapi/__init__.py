@@ -1,1 +1,1 @@
-"""The wire of the Kubernetes API as plain functions and state machines: no sockets, no clock, no chance."""
+"""The wire of the Kubernetes API as plain functions and state machines: without sockets, clock or chance."""

@@ -15,7 +15,7 @@ from gatewright.engine.verdict import Outcome, verdict
 from gatewright.kernel.apply import Applied, apply
 from gatewright.kernel.conntrack import Flow, revoke
 from gatewright.kernel.nft import Nft
-from gatewright.kernel.program import node_program
+from gatewright.kernel.node import node_program
 from gatewright.lab.addresses import NODE_ADDRESSES, Plan
 from gatewright.objects.meta import Object
 

@@ -8,22 +8,17 @@ tighter than it is, never looser.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from gatewright.errors import Problem
-from gatewright.objects.decode import Fault, convert
+from gatewright.objects.closed import UNKNOWN, without_unknown
+from gatewright.objects.decode import Fault
 from gatewright.objects.kinds import Kind, scoped
 from gatewright.objects.meta import Object
 from gatewright.objects.origin import Path, format_path
-from gatewright.objects.policy import NetworkPolicy
 from gatewright.objects.validation import faults_of
-
-_UNKNOWN = "unknown field "
-_RULES = {"ingress": "from", "egress": "to"}
 
 
 class NotAList(ValueError):
@@ -59,17 +54,17 @@ def read_page(data: bytes, name: str, kind: Kind, api_version: str, where: str =
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for raw in page.items or ():
-        item, faults, unknown = _item(raw, kind)
+        item, faults, unknown = read_item(raw, kind)
         label = f"{name} {_label(raw)}"
         if item is None:
-            problems += [Problem(where, f"{label}: {_phrase(fault)}") for fault in faults]
+            problems += [Problem(where, f"{label}: {fault_text(fault)}") for fault in faults]
             continue
-        warnings += [Problem(where, f"{label}: {_unknown_field(path)}") for path in unknown]
+        warnings += [Problem(where, f"{label}: {unknown_text(path)}") for path in unknown]
         objects.append(msgspec.structs.replace(scoped(item, kind), kind=name, api_version=api_version))
     return Page(tuple(objects), tuple(problems), tuple(warnings), page.metadata.continue_ or "")
 
 
-def _item(raw: msgspec.Raw, kind: Kind) -> tuple[Object | None, list[Fault], list[Path]]:
+def read_item(raw: bytes | msgspec.Raw, kind: Kind) -> tuple[Object | None, list[Fault], list[Path]]:
     """(object, faults, unknown fields): no object where there are faults."""
     unknown: list[Path] = []
     item: Object | None
@@ -80,91 +75,11 @@ def _item(raw: msgspec.Raw, kind: Kind) -> tuple[Object | None, list[Fault], lis
             tree = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return None, [Fault((), f"not JSON that can be read: {error}")], []
-        item, faults, unknown = _closed(tree, kind)
+        item, faults, unknown = without_unknown(tree, kind)
         if item is None:
             return None, faults, []
     faults = faults_of(item)
     return (None, faults, []) if faults else (item, [], unknown)
-
-
-def _closed(tree: Any, kind: Kind) -> tuple[Object | None, list[Fault], list[Path]]:
-    """The object without the parts that hold unknown fields."""
-    item, faults = convert(tree, kind.struct)
-    unknown = [fault.path for fault in faults if fault.what.startswith(_UNKNOWN)]
-    if item is not None or len(unknown) < len(faults):
-        return item, faults, []
-    if issubclass(kind.struct, NetworkPolicy):
-        closed = _closed_network_policy(tree, unknown)
-    elif all(_rule_of(path) for path in unknown):
-        closed = _closed_cluster_policy(tree, unknown)
-    else:
-        return None, [Fault(fault.path, f"{fault.what}: whom it selects is not clear") for fault in faults], []
-    item, faults = convert(closed, kind.struct)
-    return item, faults, unknown
-
-
-def _rule_of(path: Path) -> tuple[str, int] | None:
-    """(direction, number) of the rule that a path leads into."""
-    if len(path) > 3 and path[0] == "spec" and path[1] in _RULES and isinstance(path[2], int):
-        return str(path[1]), path[2]
-    return None
-
-
-def _closed_network_policy(tree: Any, unknown: list[Path]) -> Any:
-    """A NetworkPolicy, which can only accept, without the ports, peers and rules that hold unknown fields.
-
-    Where the field stands outside of rules no rule is left, and the pods it selects are isolated.
-    """
-    outside = [path for path in unknown if _rule_of(path) is None]
-    tree = _without(tree, outside)
-    spec = dict(tree.get("spec") or {})
-    if not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
-    for direction, side in _RULES.items():
-        rules = enumerate([] if outside else spec.get(direction) or [])
-        inside = [
-            (number, rule, [p[3:] for p in unknown if _rule_of(p) == (direction, number)]) for number, rule in rules
-        ]
-        kept = [_closed_rule(rule, side, paths) for _, rule, paths in inside]
-        spec[direction] = [rule for rule in kept if rule is not None]
-    return {**tree, "spec": spec}
-
-
-def _closed_rule(rule: Any, side: str, unknown: list[Path]) -> Any:
-    """The rule without the peers and ports that hold unknown fields; None where it has no known one left."""
-    if not unknown:
-        return rule
-    if any(len(path) < 3 for path in unknown):
-        return None
-    gone = {path[:2] for path in unknown}
-    kept = {
-        part: [one for number, one in enumerate(rule[part]) if (part, number) not in gone]
-        for part in (side, "ports")
-        if rule.get(part)
-    }
-    return {**rule, **kept} if all(kept.values()) else None
-
-
-def _closed_cluster_policy(tree: Any, unknown: list[Path]) -> Any:
-    """A cluster-wide policy whose peers with unknown fields are empty: the engine lets their rules fail closed."""
-    tree = copy.deepcopy(tree)
-    for path in unknown:
-        holder = tree
-        for step in path[:4]:
-            holder = holder[step]
-        holder[path[4]] = {}
-    return tree
-
-
-def _without(tree: Any, paths: list[Path]) -> Any:
-    """The tree without some fields."""
-    tree = copy.deepcopy(tree)
-    for path in paths:
-        holder = tree
-        for step in path[:-1]:
-            holder = holder[step]
-        del holder[path[-1]]
-    return tree
 
 
 def _label(raw: msgspec.Raw) -> str:
@@ -177,13 +92,15 @@ def _label(raw: msgspec.Raw) -> str:
     return "/".join(name for name in names if isinstance(name, str) and name) or "(unnamed)"
 
 
-def _phrase(fault: Fault) -> str:
-    if fault.what.startswith(("json: ", _UNKNOWN)) or not fault.path:
+def fault_text(fault: Fault) -> str:
+    """A fault in one phrase, with its path where the words do not name it."""
+    if fault.what.startswith(("json: ", UNKNOWN)) or not fault.path:
         return fault.what
     return f"{format_path(fault.path)}: {fault.what}"
 
 
-def _unknown_field(path: Path) -> str:
+def unknown_text(path: Path) -> str:
+    """What is said of a field that only a newer version knows."""
     return (
         f"{format_path(path)} is newer than this version of gatewright: what it stands in is read as matching nothing"
     )

@@ -8,19 +8,19 @@ shows nothing at all is one error.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from gatewright.errors import Problem
+from gatewright.errors import Problem, line
+from gatewright.kubeapi.backoff import retry_after
+from gatewright.kubeapi.status import said
 from gatewright.objects.api import NotAList, Page, read_page
 from gatewright.objects.kinds import KINDS, Kind
 from gatewright.objects.read import Parsed
-from gatewright.sources.kubeconfig import PIPE, ClusterUnavailable, Configuration, Where, configuration, line
+from gatewright.sources.connection import HEADERS, extensions, opened, told
+from gatewright.sources.kubeconfig import ClusterUnavailable, Configuration, Where, configuration
 from gatewright.sources.login import logged_in
 from gatewright.sources.progress import Progress, unheard
 
@@ -42,9 +42,6 @@ LONGEST_WAIT = 5.0
 """Seconds between two attempts, whatever Retry-After says."""
 NOT_READ = ("ConfigMap",)
 """Kinds that manifests give to the lab; no answer about a cluster needs them, and they may hold what is private."""
-
-_USER = re.compile(r"//[^/@]*@")
-"""The name and password in a URL, which no message shows."""
 
 
 def default_namespace(where: Where) -> str:
@@ -89,49 +86,10 @@ def _problem(config: Configuration, refused: _Refused) -> Parsed:
 @contextlib.contextmanager
 def _client(config: Configuration) -> Iterator[httpx.Client]:
     """A connection to the cluster; whatever goes wrong with it is one ClusterUnavailable."""
-    import httpx2 as httpx
-    from lightkube.config.client_adapter import Client, ConnectionParams
-    from lightkube.core.exceptions import ConfigError
-
     assert config.single.user is not None
-    place = f"{config.name} at {config.single.cluster.server}"
-    proxy = _USER.sub("//", config.proxy or "")
-    place += f" through proxy {proxy}" if proxy else ""
-    single = config.single._replace(user=logged_in(config.single.user, config.name))
-    try:
-        with Client(single, ConnectionParams(timeout=httpx.Timeout(TIMEOUT), proxy=config.proxy)) as client:
-            yield client
-    except ConfigError as error:
-        raise ClusterUnavailable(f"{config.name}: {line(error)}") from error
-    except ImportError as error:
-        what = f"proxy-url {proxy} needs the package socksio: pip install socksio, or pipe its objects: {PIPE}"
-        raise ClusterUnavailable(f"{config.name}: {what}") from error
-    except httpx.TimeoutException as error:
-        what = f"no answer within {TIMEOUT:g} seconds; is it up, and reachable from here?"
-        raise ClusterUnavailable(f"{place}: {what}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        raise ClusterUnavailable(f"{place}: {_broken(error)}") from error
-
-
-def _broken(error: BaseException) -> str:
-    """What is wrong with a connection, and what to do, from the error below the library's."""
-    import socket
-    import ssl
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            said = cause.verify_message.rstrip(".")
-            return f"its certificate is not trusted: {said}; certificate-authority has to be that of its issuer"
-        if isinstance(cause, ssl.SSLError):
-            said = (cause.reason or str(cause)).lower().replace("_", " ")
-            return f"no TLS connection: {said}; is `server` right, and does the user need a client certificate?"
-        if isinstance(cause, socket.gaierror):
-            return f"its name does not resolve: {line(cause.strerror or cause)}; is `server` right?"
-        if isinstance(cause, ConnectionRefusedError):
-            return "no connection: connection refused; is it up, and is `server` right?"
-        cause = cause.__cause__ or cause.__context__
-    return f"no connection: {line(error)}; is it up, and is `server` right?"
+    user = logged_in(config.single.user, config.name).user
+    with told(config, TIMEOUT), opened(config, user, TIMEOUT) as client:
+        yield client
 
 
 class _Refused(Exception):
@@ -228,33 +186,17 @@ class _Listing:
             time.sleep(wait)
             status, data, wait = self._once(path, query)
         if status != 200:
-            raise _Refused(status, _message(data, status))
+            raise _Refused(status, line(said(data, status).message))
         return data
 
     def _once(self, path: str, query: dict[str, Any]) -> tuple[int, bytes, float | None]:
         """(status, body, seconds to wait before asking again, None where the server names none)."""
-        name = self.config.tls_server_name
-        extensions = {"sni_hostname": name} if name else {}
-        headers = {"Accept": "application/json"}
-        with self.client.stream("GET", path, params=query, headers=headers, extensions=extensions) as answer:
+        more = extensions(self.config)
+        with self.client.stream("GET", path, params=query, headers=HEADERS, extensions=more) as answer:
             data = bytearray()
             for chunk in answer.iter_bytes():
                 data += chunk
                 if len(data) > LARGEST_PAGE:
                     raise _Refused(200, f"an answer larger than {LARGEST_PAGE // (1024 * 1024)} MB")
-            after = answer.headers.get("Retry-After", "")
-            wait = min(float(after), LONGEST_WAIT) if after.isascii() and after.isdigit() else None
-            return answer.status_code, bytes(data), wait
-
-
-class _Status(msgspec.Struct, frozen=True):
-    message: str = ""
-
-
-def _message(data: bytes, status: int) -> str:
-    """What a Status says, in one line."""
-    try:
-        said = msgspec.json.decode(data, type=_Status).message
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = ""
-    return line(said) or f"the server answers {status}"
+            after = retry_after(answer.headers.get("Retry-After"))
+            return answer.status_code, bytes(data), None if after is None else min(after, LONGEST_WAIT)

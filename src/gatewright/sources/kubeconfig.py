@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewright.errors import GatewrightError
+from gatewright.errors import GatewrightError, line
 
 if TYPE_CHECKING:
     from lightkube.config.kubeconfig import SingleConfig
@@ -187,9 +187,3 @@ def _check_certificates(single: SingleConfig, named: str) -> None:
         except ssl.SSLError as error:
             reason = (error.reason or str(error)).lower().replace("_", " ")
             raise ClusterUnavailable(f"{named}: {field}: not what OpenSSL can read as PEM: {reason}") from error
-
-
-def line(error: object) -> str:
-    """An error's text as one line of bounded length."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 500 else f"{text[:500]}..."

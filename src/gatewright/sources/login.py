@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatewright.sources.kubeconfig import PIPE, ClusterUnavailable, line
+from gatewright.errors import line
+from gatewright.sources.kubeconfig import PIPE, ClusterUnavailable
 from gatewright.sources.programs import ProgramFailed, run
 
 if TYPE_CHECKING:
@@ -28,24 +31,34 @@ class _Status(msgspec.Struct, frozen=True):
     token: str | None = None
     certificate: str | None = msgspec.field(default=None, name="clientCertificateData")
     key: str | None = msgspec.field(default=None, name="clientKeyData")
+    expires: datetime | None = msgspec.field(default=None, name="expirationTimestamp")
 
 
 class _ExecCredential(msgspec.Struct, frozen=True):
     status: _Status
 
 
-def logged_in(user: User, cluster: str) -> User:
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user with credentials, and when they end where the program says so."""
+
+    user: User
+    expires: datetime | None = None
+
+
+def logged_in(user: User, cluster: str) -> Login:
     """The user with what its login program gives, where it has one. Raises ClusterUnavailable."""
     if user.exec is None or user.token or user.token_file:
-        return user
+        return Login(user)
     status = _run(user.exec, cluster)
     if status.token:
-        return msgspec.structs.replace(user, token=status.token, exec=None)
+        return Login(msgspec.structs.replace(user, token=status.token, exec=None), status.expires)
     if not (status.certificate and status.key):
         what = "gives neither a token nor a client certificate with its key"
         raise ClusterUnavailable(f"{cluster}: the login program {user.exec.command} {what}; log in with it first")
     data = (_base64(status.certificate), _base64(status.key))
-    return msgspec.structs.replace(user, client_cert_data=data[0], client_key_data=data[1], exec=None)
+    certified = msgspec.structs.replace(user, client_cert_data=data[0], client_key_data=data[1], exec=None)
+    return Login(certified, status.expires)
 
 
 def _run(login: UserExec, cluster: str) -> _Status:

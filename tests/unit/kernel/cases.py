@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from gatewright.engine.addresses import ALL_ADDRESSES, NO_ADDRESSES, AddressSet, IPAddress
+from gatewright.engine.compile import Class, ClassKey
 from gatewright.engine.model import (
     Action,
     Direction,
@@ -27,6 +28,9 @@ from gatewright.engine.model import (
 from gatewright.engine.podset import PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, EVERY_PORT, PortSet, Protocol
 from gatewright.kernel import table
+from gatewright.kernel.guards import Guards
+from gatewright.kernel.names import policies_of
+from gatewright.kernel.options import Options
 
 TCP, UDP, ICMP, SCTP, EXPERIMENT = 6, 17, 1, 132, 253
 NAMED = {TCP: Protocol.TCP, UDP: Protocol.UDP, SCTP: Protocol.SCTP}
@@ -40,7 +44,7 @@ Traffic = tuple[int, int]
 
 @dataclass(frozen=True)
 class World:
-    """What `node_program` asks of compiled rules: endpoints, and the rules of each in each direction."""
+    """What a program asks of compiled rules: endpoints, and the classes that the rules of each make of them."""
 
     endpoints: tuple[Endpoint, ...]
     ingress: tuple[DirectionRules, ...]
@@ -51,6 +55,22 @@ class World:
 
     def rules(self, index: int, direction: Direction) -> DirectionRules:
         return (self.ingress if direction is Direction.INGRESS else self.egress)[index]
+
+    def classes(self, direction: Direction) -> dict[ClassKey, Class]:
+        """Endpoints by the instance of their rules; those of the same policies are of one cell."""
+        cells: dict[tuple[str, ...], int] = {}
+        found: dict[ClassKey, Class] = {}
+        for rules in dict.fromkeys(self.rules(one.index, direction) for one in self.endpoints):
+            members = [one.index for one in self.endpoints if self.rules(one.index, direction) is rules]
+            cell = cells.setdefault(policies_of(rules), len(cells))
+            key = cell, (PortSet.of(Protocol.TCP, (len(found) + 1,) * 2),)
+            found[key] = Class(key, PodSet.of(members), rules)
+        return found
+
+    @property
+    def holders(self) -> dict[IPAddress, tuple[int, ...]]:
+        """Who has an address; all addresses here are different."""
+        return {address: (one.index,) for one in self.endpoints for address in one.addresses}
 
 
 def pod(index: int, *, v4: bool = True, v6: bool = True, host_network: bool = False) -> Endpoint:
@@ -158,6 +178,8 @@ class _Walk:
             if rule.match is not None and not self.match(rule.match):
                 continue
             then = rule.then
+            if isinstance(then, table.Log | table.Count):
+                continue
             if isinstance(then, table.LookUp):
                 target = self.maps[then.map].get(self.address[then.side]) if then.field is self.family else None
                 if target is not None:
@@ -277,3 +299,20 @@ def worlds(draw: st.DrawFn, count: int = 4) -> World:
         classes = draw(st.lists(direction_rules(count, direction), min_size=1, max_size=3))
         chosen[direction] = tuple(draw(st.sampled_from(classes)) for _ in range(count))
     return World(tuple(pod(index) for index in range(count)), chosen[Direction.INGRESS], chosen[Direction.EGRESS])
+
+
+all_options = st.builds(
+    Options,
+    audit=st.booleans(),
+    log_group=st.sampled_from((None, 0, 100)),
+    log_rate=st.integers(1, 1000),
+    log_burst=st.integers(1, 1000),
+    counters=st.booleans(),
+    start_closed=st.booleans(),
+    check_sources=st.booleans(),
+)
+GUARDS = Guards(
+    frozenset(map(ipaddress.ip_network, ("10.77.0.0/24", "10.77.1.0/24", "fd77::/64"))),
+    frozenset(address for index in range(3) for address in pod(index).addresses),
+    frozenset((9 + index, address) for index in range(2) for address in pod(index).addresses),
+)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from gatewright.engine.model import Action, Direction, DirectionRules, Tier, TierRules
+from gatewright.engine.model import Action, Direction, DirectionRules, RuleOrigin, Tier, TierRules
 from gatewright.engine.ports import ALL_TRAFFIC, PortSet, Protocol
 from gatewright.kernel.delta import delta
-from gatewright.kernel.program import Options, node_program
+from gatewright.kernel.node import node_program
+from gatewright.kernel.options import Options
 from gatewright.kernel.table import Chain, Foreign, Program, Rule
 from gatewright.kernel.text import whole
 from tests.golden import assert_golden
-from tests.unit.kernel.cases import CLUSTER_POLICY, POLICY, World, accept, isolated, tcp, udp, world
+from tests.unit.kernel.cases import CLUSTER_POLICY, GUARDS, POLICY, World, accept, isolated, tcp, udp, world
 
 IN, OUT = Direction.INGRESS, Direction.EGRESS
 DENY, PASS = Action.DENY, Action.PASS
+OTHER = RuleOrigin("NetworkPolicy", "default", "other")
 SCTP = PortSet.of(Protocol.SCTP, (7, 7))
 
 TIERS = (
@@ -59,6 +61,37 @@ CASES: dict[str, World] = {
 def test_the_text_of_a_program(name: str) -> None:
     where = CASES[name]
     assert_golden(f"nft/{name}.nft", whole(node_program(where, range(len(where.endpoints)))))
+
+
+OPTIONS: dict[str, Options] = {
+    "audit": Options(audit=True, log_group=100, counters=True),
+    "audit-without-witness": Options(audit=True),
+    "log": Options(log_group=100, log_rate=50, log_burst=20),
+    "counters": Options(counters=True),
+    "start-closed": Options(start_closed=True),
+    "check-sources": Options(check_sources=True),
+    "every-option": Options(log_group=0, counters=True, start_closed=True, check_sources=True),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_text_of_a_program_with_options(name: str) -> None:
+    program = node_program(CASES["tiers"], range(3), options=OPTIONS[name], guards=GUARDS)
+    assert_golden(f"nft/option-{name}.nft", whole(program))
+
+
+def test_a_class_takes_its_counter_with_it() -> None:
+    options = Options(counters=True)
+    old = node_program(world(2, ingress={0: isolated(IN), 1: isolated(IN, origin=OTHER)}), range(2), options=options)
+    new = node_program(world(2, ingress={1: isolated(IN, origin=OTHER)}), range(2), options=options)
+    assert delta(old, new).splitlines()[-1] == "delete counter inet gatewright ingress/default/policy/policy"
+    assert delta(new, old).splitlines()[0] == "add counter inet gatewright ingress/default/policy/policy"
+
+
+def test_another_log_rate_is_another_table() -> None:
+    where = CASES["deny-all"]
+    old, new = (node_program(where, range(2), options=Options(log_group=1, log_rate=rate)) for rate in (1, 2))
+    assert delta(old, new) == whole(new)
 
 
 def test_the_text_of_a_difference() -> None:

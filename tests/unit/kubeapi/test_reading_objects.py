@@ -9,9 +9,9 @@ import pytest
 from gatewright.kubeapi.decoding import decode, parse
 from gatewright.kubeapi.failure import Failure
 from gatewright.kubeapi.protobuf import from_protobuf
-from gatewright.kubeapi.tables import age, cells, definitions, duration, moment_of, selector_text
 from gatewright.kubeapi.types import type_table
 from gatewright.lab.api.resources import RESOURCES
+from gatewright.lab.api.tables import age, cells, definitions, duration, moment_of, selector_text
 
 TYPES = type_table()
 

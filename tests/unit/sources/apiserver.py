@@ -93,7 +93,18 @@ def serving(server: ApiServer, tls: ssl.SSLContext | None = None) -> Iterator[Ap
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
+    with listening(Handler, tls) as url:
+        server.url = url
+        yield server
+
+
+@contextlib.contextmanager
+def listening(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None) -> Iterator[str]:
+    """Answer on a free port of loopback until the block ends; the URL."""
+
     class Listening(ThreadingHTTPServer):
+        daemon_threads = True
+
         def finish_request(self, request: Any, client_address: Any) -> None:
             """Shake hands in the connection's own thread; a client that refuses ends its connection alone."""
             with contextlib.suppress(ssl.SSLError, ConnectionError):
@@ -101,14 +112,13 @@ def serving(server: ApiServer, tls: ssl.SSLContext | None = None) -> Iterator[Ap
                 super().finish_request(wrapped, client_address)
                 wrapped.close()
 
-    with Listening(("127.0.0.1", 0), Handler) as listening:
-        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listening.server_address[1]}"
-        thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
+    with Listening(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
-            yield server
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
         finally:
-            listening.shutdown()
+            server.shutdown()
             thread.join(5)
 
 

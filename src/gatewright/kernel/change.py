@@ -1,0 +1,138 @@
+"""From one program to the next, as data: what comes, what goes, what of a set or map is different.
+
+A change is as large as what it changes, however large the program is. `after` puts it on a program; its text, and the
+netlink messages that mean the same, stand elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from gatewright.kernel.denial import counters
+from gatewright.kernel.table import Chain, Counter, Element, Program, Set, VerdictMap
+
+NO_ELEMENTS: frozenset[Element] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SetChange:
+    """Elements that a set loses and gains. `part` says which set; its own elements mean nothing here."""
+
+    part: Set
+    gone: Collection[Element]
+    added: Collection[Element]
+
+
+@dataclass(frozen=True, slots=True)
+class MapChange:
+    """Entries that a map loses and gains. `part` says which map; its own entries mean nothing here."""
+
+    part: VerdictMap
+    gone: Collection[tuple[int, str]]
+    added: Collection[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What leads from one program to the next. New sets come with their elements, written chains with all their rules.
+
+    `new_chains` are the names of those among `written` that were not there.
+    """
+
+    new_sets: tuple[Set, ...] = ()
+    gone_sets: tuple[str, ...] = ()
+    sets: tuple[SetChange, ...] = ()
+    maps: tuple[MapChange, ...] = ()
+    written: tuple[Chain, ...] = ()
+    new_chains: frozenset[str] = frozenset()
+    gone_chains: tuple[str, ...] = ()
+    new_counters: tuple[Counter, ...] = ()
+    gone_counters: tuple[Counter, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != NO_CHANGE
+
+    @property
+    def only_elements(self) -> bool:
+        """Whether no set, chain or counter comes, goes or is written anew."""
+        names = self.gone_sets or self.gone_chains or self.gone_counters
+        return not (self.new_sets or self.written or self.new_counters or names)
+
+    @property
+    def element_count(self) -> int:
+        """How many elements and entries come and go."""
+        sets = sum(len(one.gone) + len(one.added) for one in self.sets)
+        entries = sum(len(one.gone) + len(one.added) for one in self.maps)
+        return sum(len(one.elements) for one in self.new_sets) + sets + entries
+
+    def after(self, old: Program) -> Program:
+        """The program that the change makes of another one."""
+        changed = {one.part.name: one for one in self.sets}
+        moved = {one.part.name: one for one in self.maps}
+        sets = [
+            replace(one, elements=one.elements.difference(edit.gone).union(edit.added))
+            if (edit := changed.get(one.name))
+            else one
+            for one in without(old.sets, self.gone_sets)
+        ]
+        maps = [
+            replace(one, elements=one.elements.difference(entry.gone).union(entry.added))
+            if (entry := moved.get(one.name))
+            else one
+            for one in old.maps
+        ]
+        kept = without(old.chains, {*self.gone_chains, *(one.name for one in self.written)})
+        counted = {*old.counters, *self.new_counters}.difference(self.gone_counters)
+        return Program.of(old.table, (*sets, *self.new_sets), maps, (*kept, *self.written), counted, old.limits)
+
+
+NO_CHANGE = Change()
+
+
+@dataclass(slots=True)
+class Edits:
+    """A change while it is put together."""
+
+    new_sets: list[Set] = field(default_factory=list)
+    gone_sets: list[str] = field(default_factory=list)
+    sets: list[SetChange] = field(default_factory=list)
+    maps: list[MapChange] = field(default_factory=list)
+    written: list[Chain] = field(default_factory=list)
+    new_chains: set[str] = field(default_factory=set)
+    gone_chains: list[str] = field(default_factory=list)
+    new_counters: set[Counter] = field(default_factory=set)
+    gone_counters: set[Counter] = field(default_factory=set)
+
+    def chains(self, old: Iterable[Chain], new: Iterable[Chain]) -> None:
+        """The chains of a class as they were and as they are; its counters are those that they use."""
+        before, after = {one.name: one for one in old}, {one.name: one for one in new}
+        self.written += [one for name, one in after.items() if before.get(name) != one]
+        self.new_chains |= after.keys() - before.keys()
+        self.gone_chains += before.keys() - after.keys()
+        counted_before, counted_after = counters(before.values()), counters(after.values())
+        self.new_counters |= counted_after - counted_before
+        self.gone_counters |= counted_before - counted_after
+
+    def change(self) -> Change:
+        """All of it."""
+        return Change(
+            tuple(self.new_sets),
+            tuple(self.gone_sets),
+            tuple(self.sets),
+            tuple(self.maps),
+            tuple(self.written),
+            frozenset(self.new_chains),
+            tuple(self.gone_chains),
+            tuple(self.new_counters),
+            tuple(self.gone_counters),
+        )
+
+
+_Part = TypeVar("_Part", Set, Chain)
+
+
+def without(parts: Iterable[_Part], names: Collection[str]) -> list[_Part]:
+    """The parts that have none of these names."""
+    return [one for one in parts if one.name not in names]
