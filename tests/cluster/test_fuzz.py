@@ -23,6 +23,7 @@ from gatewright.lab.api.app import App
 from gatewright.lab.api.caretaker import found_cluster
 from gatewright.lab.api.http import HTTP
 from gatewright.lab.api.journal import Journal
+from gatewright.lab.api.kubelets import Kubelets
 from gatewright.lab.api.resources import RESOURCES
 from gatewright.lab.api.store import Store
 from gatewright.lab.api.verbs import PATCHES, Verbs
@@ -46,7 +47,7 @@ class Bare:
         store = Store(Journal(folder))
         verbs = Verbs(store, type_table())
         await found_cluster(verbs)
-        self.http = HTTP(App(verbs), "t")
+        self.http = HTTP(App(verbs, Kubelets(verbs, folder)), "t")
         return store
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -394,8 +394,8 @@ def test_two_endpoints_never_share_a_folder(tmp_path: Path) -> None:
 # What is not there says so.
 
 
-@pytest.mark.parametrize("subresource", ["log", "exec", "portforward", "attach"])
-def test_streams_are_not_implemented_and_say_so(fresh: Endpoint, subresource: str) -> None:
+@pytest.mark.parametrize("subresource", ["proxy", "ephemeralcontainers"])
+def test_what_is_not_implemented_says_so(fresh: Endpoint, subresource: str) -> None:
     made(fresh, PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
     answer = fresh.request("GET", f"{PODS}/p/{subresource}")
     assert (answer.status, answer.json()["reason"]) == (501, "NotImplemented")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 _VERSION = 3
-_SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _GOAWAY = 1, 2, 3, 6, 7
+_SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _HEADERS = 1, 2, 3, 6, 8
 _FIN = 1
 LARGEST_FRAME = 1 << 20
 LARGEST_HEADERS = 64 * 1024
@@ -81,11 +81,16 @@ class Pinged:
 Event = Opened | Data | Reset | Pinged
 
 
+PING = struct.pack(">HHII", 0x8000 | _VERSION, _PING, 4, 2)
+"""A question of this end's, which the client answers."""
+
+
 class Server:
     """One connection: feed it bytes, send what its methods return."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._newest = 0
         self._inflate = zlib.decompressobj(zdict=DICTIONARY)
         self._deflate = zlib.compressobj(zdict=DICTIONARY)
 
@@ -114,14 +119,20 @@ class Server:
             return self._opened(payload)
         if kind == _RST_STREAM and len(payload) >= 4:
             return Reset(struct.unpack(">I", payload[:4])[0] & 0x7FFFFFFF)
-        if kind == _PING and len(payload) == 4:
+        if kind == _PING and len(payload) == 4 and payload[3] & 1:  # an even one is the answer to PING
             return Pinged(_control(_PING, 0, payload))
+        if kind == _HEADERS:
+            self._headers(payload[4:])  # says nothing here, but both ends' compression has to stay in step
         return None  # settings, windows and the end of the connection ask for nothing here
 
     def _opened(self, payload: bytes) -> Opened:
         if len(payload) < 10:
             raise SpdyError("a stream is opened by too few bytes")
-        return Opened(struct.unpack(">I", payload[:4])[0] & 0x7FFFFFFF, self._headers(payload[10:]))
+        stream = struct.unpack(">I", payload[:4])[0] & 0x7FFFFFFF
+        if not stream & 1 or stream <= self._newest:
+            raise SpdyError("a stream whose number is not the client's next")
+        self._newest = stream
+        return Opened(stream, self._headers(payload[10:]))
 
     def _headers(self, data: bytes) -> dict[str, str]:
         try:

@@ -51,12 +51,18 @@ def credentials(folder: Path) -> Credentials:
 def _make(folder: Path) -> None:
     authority = ("-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=gatewright-lab", "-days", _YEARS)
     _openssl(folder, "req", "-x509", *_KEY, *authority)
-    (folder / "extensions").write_text(f"subjectAltName={_NAMES}\nextendedKeyUsage=serverAuth\n")
-    _openssl(folder, "req", *_KEY, "-subj", "/CN=gatewright-lab-api", "-keyout", "server.key", "-out", "server.csr")
-    signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions", "-days", _YEARS)
-    _openssl(folder, "x509", "-req", "-in", "server.csr", *signer, "-out", "server.crt")
-    for name in ("extensions", "server.csr", "ca.srl"):
-        (folder / name).unlink(missing_ok=True)
+    (folder / "server.extensions").write_text(f"subjectAltName={_NAMES}\nextendedKeyUsage=serverAuth\n")
+    sign(folder, "server", "/CN=gatewright-lab-api")
+    (folder / "server.extensions").unlink()
+
+
+def sign(folder: Path, name: str, subject: str) -> None:
+    """Make NAME.key and NAME.crt with the extensions of NAME.extensions, signed by the authority. Raises LabError."""
+    _openssl(folder, "req", *_KEY, "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+    signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", f"{name}.extensions", "-days", _YEARS)
+    _openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signer, "-out", f"{name}.crt")
+    for left in (f"{name}.csr", "ca.srl"):
+        (folder / left).unlink(missing_ok=True)
 
 
 def _openssl(folder: Path, *arguments: str) -> None:

@@ -7,11 +7,8 @@ Whatever goes wrong inside is logged and answered with a Status of 500; the proc
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from gatewright.kubeapi.decoding import LARGEST_BODY
 from gatewright.kubeapi.failure import Failure, fail, no_such_resource
@@ -19,19 +16,10 @@ from gatewright.lab.api.app import App
 from gatewright.lab.api.exchange import Request, Response, refusal
 from gatewright.lab.api.options import pairs, parameters
 from gatewright.lab.api.routes import route, segments
-from gatewright.lab.api.streams import MOST_ARGUMENTS
+from gatewright.lab.api.streams import MOST_PARAMETERS
+from gatewright.lab.asgi import Gone, Receive, Scope, Send, WebSocket, send_response
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-PATIENCE = 60.0
-"""Seconds that a client of a stream may read nothing before its connection is closed."""
 _log = logging.getLogger(__name__)
-
-
-class Gone(Exception):
-    """The client closed the connection."""
 
 
 class HTTP:
@@ -44,7 +32,7 @@ class HTTP:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
+            await self._websocket(WebSocket(scope, receive, send), scope, receive)
             return
         try:
             response = await self._answer(scope, receive)
@@ -56,7 +44,7 @@ class HTTP:
             _log.exception("%s %s", scope["method"], scope["path"])
             status = fail(500, "an error on the server has prevented the request from succeeding").status
             response = refusal(status)
-        await _send(response, scope["method"], receive, send)
+        await send_response(response, scope["method"], receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = self._admitted(scope)
@@ -73,27 +61,19 @@ class HTTP:
             raise fail(401, "Unauthorized")
         return headers
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _websocket(self, websocket: WebSocket, scope: Scope, receive: Receive) -> None:
         await receive()
         try:
             self._admitted(scope)
             found = route(segments(scope.get("raw_path") or b""))
             if found is None or found.target is None or found.target.resource.kind != "Pod":
                 raise no_such_resource()
-            query = pairs(scope["query_string"], MOST_ARGUMENTS)
-            opened = self._app.streams.open(found.target, query, list(scope.get("subprotocols") or ()))
+            query = pairs(scope["query_string"], MOST_PARAMETERS)
+            await self._app.streams.websocket(found.target, query, websocket)
         except Failure as refused:
-            await _deny(refusal(refused.status), send)
+            await websocket.refuse(refusal(refused.status))
+        except Gone:
             return
-        await send({"type": "websocket.accept", "subprotocol": opened.protocol})
-        await opened.serve(receive, send)
-
-
-async def _deny(response: Response, send: Send) -> None:
-    """Answer a WebSocket's opening as any other request that is refused."""
-    headers = [(b"content-type", response.content_type.encode()), (b"content-length", str(len(response.body)).encode())]
-    await send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": response.body})
 
 
 async def _body(receive: Receive) -> bytes:
@@ -110,44 +90,3 @@ async def _body(receive: Receive) -> bytes:
         pieces.append(piece)
         if not message.get("more_body"):
             return b"".join(pieces)
-
-
-async def _send(response: Response, method: str, receive: Receive, send: Send) -> None:
-    headers = {"Cache-Control": "no-cache, private", **response.headers}
-    if response.content_type:
-        headers["Content-Type"] = response.content_type
-    if response.stream is None and response.status != 304:
-        headers["Content-Length"] = str(len(response.body))
-    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": response.status, "headers": encoded})
-    if response.stream is None:
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
-        return
-    await _stream(response, receive, send)
-
-
-async def _stream(response: Response, receive: Receive, send: Send) -> None:
-    """Send pieces until the stream ends, the client leaves, or it reads nothing for too long."""
-    assert response.stream is not None
-    sending = asyncio.ensure_future(_pieces(response, send))
-    leaving = asyncio.ensure_future(_left(receive))
-    try:
-        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (sending, leaving):
-            task.cancel()
-        await asyncio.gather(sending, leaving, return_exceptions=True)
-        await response.stream.aclose()  # type: ignore[attr-defined]
-
-
-async def _pieces(response: Response, send: Send) -> None:
-    assert response.stream is not None
-    async for piece in response.stream:
-        async with asyncio.timeout(PATIENCE):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

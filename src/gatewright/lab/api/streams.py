@@ -1,183 +1,241 @@
-"""Streams of pods over WebSocket as today's clients speak them: `v5.channel.k8s.io` for exec, SPDY for port-forward.
+"""exec, attach, logs and port-forward: checked as an API server does it, then carried to the kubelet of the node.
 
-Of a channelled stream, the first byte of each message names the channel: 0 standard input, 1 output, 2 errors, 3 the
-Status at the end, 4 the terminal's size; 255 says that the named channel is closed (KEP-4006).
+Messages pass one by one, each side waiting for the other, so that nothing piles up here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Any
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
 
 from gatewright.kubeapi import failure
-from gatewright.kubeapi.failure import Failure
-from gatewright.kubeapi.spdy import PROTOCOL as SPDY
-from gatewright.kubeapi.status import Status, StatusCause, StatusDetails, encode
-from gatewright.lab.api.forward import Forwarding
-from gatewright.lab.api.node import Execution, LogOptions, Node, NodeError
-from gatewright.lab.api.options import flag, number
+from gatewright.kubeapi.failure import Failure, bad_request, fail
+from gatewright.lab.api.exchange import Request, Response
+from gatewright.lab.api.kubelets import Kubelets, plain_failure
+from gatewright.lab.api.options import flag
+from gatewright.lab.api.resources import Tree
 from gatewright.lab.api.verbs import Target, Verbs
+from gatewright.lab.asgi import Gone, WebSocket
+from gatewright.lab.kubelet.client import Connection, Kubelet, Refused
+from gatewright.lab.kubelet.logs import timestamp
+from gatewright.objects.decode import Fault
 
-CHANNELS = "v5.channel.k8s.io"
-STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-MOST_ARGUMENTS = 1000
-PIECE = 64 * 1024
-"""Bytes of output in one message."""
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Tree = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A stream that a client may open: the protocol to accept, and what then speaks it."""
-
-    protocol: str
-    serve: Callable[[Receive, Send], Awaitable[None]]
+STREAMS = frozenset(("exec", "attach", "portforward"))
+"""Subresources that are opened by a WebSocket."""
+MOST_PARAMETERS = 1_000
+MOST_STREAMS = 500
+UPGRADE_REQUIRED = "Upgrade request required"
+_LARGEST = 2**63 - 1
 
 
 class Streams:
-    """Opens the streams of pods on a node."""
+    """Opens the streams of pods."""
 
-    def __init__(self, verbs: Verbs, node: Node | None) -> None:
-        self._verbs = verbs
-        self.node = node
+    def __init__(self, verbs: Verbs, kubelets: Kubelets) -> None:
+        self._verbs, self._kubelets = verbs, kubelets
+        self._open = 0
 
-    def open(self, target: Target, query: list[tuple[str, str]], offered: list[str]) -> Opened:
-        """The stream that a WebSocket asks for. Raises Failure."""
-        pod, node = self.pod(target)
-        values = dict(reversed(query))
-        if target.subresource == "exec":
-            command = tuple(value for name, value in query if name == "command")
-            if not command or len(command) > MOST_ARGUMENTS:
-                raise failure.bad_request("you must specify at least 1 command for the container")
-            name = container_of(pod, values.get("container", ""))
-            protocol = _chosen(offered, CHANNELS)
-            wanted = {part: flag(values, part) for part in ("stdin", "tty")}
-            return Opened(protocol, lambda r, s: _Session(r, s).run(node, pod, name, command, **wanted))
-        if target.subresource == "portforward":
-            return Opened(_chosen(offered, SPDY), lambda r, s: Forwarding(node, pod, r, s).run())
-        raise failure.not_implemented(f"the subresource {target.subresource} of pods")
+    async def websocket(self, target: Target, query: Sequence[tuple[str, str]], websocket: WebSocket) -> None:
+        """Serve a WebSocket to its end. Raises Failure before it is accepted, Gone."""
+        if target.subresource not in STREAMS:
+            raise failure.no_such_resource()
+        if self._open >= MOST_STREAMS:
+            raise fail(429, f"there are {MOST_STREAMS} streams already: end some", "TooManyRequests")
+        self._open += 1
+        try:
+            kubelet, path = self._location(target, query)
+            connection = await _opened(kubelet, path, websocket.offered)
+            try:
+                await _relay(websocket, connection)
+            finally:
+                connection.close()
+        finally:
+            self._open -= 1
 
-    def pod(self, target: Target) -> tuple[Tree, Node]:
-        """A pod on a node, and the node. Raises Failure."""
-        pod = self._verbs.get(target).tree()
-        if self.node is None:
-            raise failure.not_implemented(f"the subresource {target.subresource} of pods")
-        if not pod["spec"].get("nodeName"):
-            raise failure.bad_request(f"pod {target.name} does not have a host assigned")
-        return pod, self.node
+    async def refuse(self, target: Target, request: Request) -> Failure:
+        """Why what asks for a stream by plain HTTP, or by SPDY, gets none. Raises Failure.
 
-    def logs(self, target: Target, query: dict[str, str]) -> AsyncIterator[bytes]:
+        kubectl asks by SPDY what was refused by WebSocket, and shows the second answer: it has to be the first one's.
+        """
+        kubelet, path = self._location(target, list(request.query.items()))
+        try:
+            pieces = await _got(kubelet, path)
+            await pieces.aclose()  # type: ignore[attr-defined]
+        except Refused as refused:
+            if refused.words != UPGRADE_REQUIRED:
+                return _refusal(refused)
+        if "upgrade" in request.headers:
+            return failure.not_implemented(f"{target.subresource} by SPDY, which kubectl speaks before 1.31,")
+        return bad_request(UPGRADE_REQUIRED)
+
+    async def logs(self, target: Target, query: Mapping[str, str]) -> Response:
         """What a container printed. Raises Failure."""
-        pod, node = self.pod(target)
-        name = container_of(pod, query.get("container", ""))
-        wanted = LogOptions(
-            *(flag(query, part) for part in ("follow", "previous", "timestamps")),
-            *(number(query, part) for part in ("tailLines", "sinceSeconds", "limitBytes")),
-        )
-        return node.logs(pod, name, wanted)
+        pod = self._verbs.get(target).tree()
+        wanted = _log_parameters(target.name, query)
+        container = container_of(pod, query.get("container", ""))
+        node = pod["spec"].get("nodeName")
+        if not node:
+            return Response(204, content_type="")
+        kubelet = self._kubelets.of(node)
+        path = _path("containerLogs", target.namespace, target.name, container, parameters=wanted)
+        try:
+            return Response(
+                200, content_type="text/plain", stream=await _got(kubelet, path, f"https://{kubelet.address}")
+            )
+        except Refused as refused:
+            if refused.code == 404:
+                raise fail(
+                    404, f"the server could not find the requested resource ( pods/log {target.name})"
+                ) from refused
+            raise _refusal(refused) from refused
 
-    def refuse(self, target: Target) -> Failure:
-        """Why a stream cannot be opened by a plain request, or by the protocol before WebSocket. Raises Failure."""
-        self.pod(target)
-        return failure.not_implemented(f"{target.subresource} by anything but WebSocket")
+    def _location(self, target: Target, query: Sequence[tuple[str, str]]) -> tuple[Kubelet, str]:
+        """The kubelet to ask, and how."""
+        pod = self._verbs.get(target).tree()
+        values = dict(reversed(query))
+        names = [target.namespace, target.name]
+        wanted: list[tuple[str, str]] = []
+        if target.subresource != "portforward":
+            names.append(container_of(pod, values.get("container", "")))
+            theirs = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
+            wanted = [(theirs[name], "1") for name in theirs if flag(values, name)]
+        if target.subresource == "exec":
+            wanted += [("command", value) for name, value in query if name == "command"]
+        node = pod["spec"].get("nodeName")
+        if not node:
+            raise bad_request(f"pod {target.name} does not have a host assigned")
+        what = {"portforward": "portForward"}.get(target.subresource, target.subresource)
+        return self._kubelets.of(node), _path(what, *names, parameters=wanted)
 
 
 def container_of(pod: Tree, wanted: str) -> str:
     """The container that is meant. Raises Failure (400)."""
     spec, name = pod["spec"], pod["metadata"]["name"]
     fields = ("containers", "initContainers", "ephemeralContainers")
-    every = [one["name"] for part in fields for one in spec.get(part) or ()]
+    named = {part: [str(one["name"]) for one in spec.get(part) or ()] for part in fields}
     if wanted:
-        if wanted not in every:
-            raise failure.bad_request(f"container {wanted} is not valid for pod {name}")
+        if not any(wanted in names for names in named.values()):
+            raise bad_request(f"container {wanted} is not valid for pod {name}")
         return wanted
-    if len(spec["containers"]) > 1:
-        listed = " ".join(one["name"] for one in spec["containers"])
-        raise failure.bad_request(f"a container name must be specified for pod {name}, choose one of: [{listed}]")
-    first: str = spec["containers"][0]["name"]
-    return first
+    if len(named["containers"]) == 1:
+        return named["containers"][0]
+    said = f"a container name must be specified for pod {name}, choose one of: [{' '.join(named['containers'])}]"
+    if named["initContainers"]:
+        said += f" or one of the init containers: [{' '.join(named['initContainers'])}]"
+    raise bad_request(said)
 
 
-def _chosen(offered: list[str], protocol: str) -> str:
-    if protocol not in offered:
-        raise failure.bad_request(f"none of the protocols {offered} is spoken here: ask for {protocol}")
-    return protocol
+def _path(*names: str, parameters: Sequence[tuple[str, str]]) -> str:
+    return "/" + "/".join(quote(name, safe="") for name in names) + "?" + urlencode(parameters)
 
 
-class _Session:
-    """One channelled stream."""
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
-        self._input: asyncio.Queue[bytes | None] = asyncio.Queue(16)
-        self._sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue(8)
-
-    async def run(
-        self, node: Node, pod: Tree, container: str, command: tuple[str, ...], *, stdin: bool, tty: bool
-    ) -> None:
-        """Run a program; the last message is the Status that says how it ended."""
-        given = self._pieces() if stdin else None
-        execution = Execution(pod, container, command, tty, given, self._out(STDOUT), self._out(STDERR), self._sizes)
-        running = asyncio.ensure_future(node.execute(execution))
-        hearing = asyncio.ensure_future(self._hear())
-        try:
-            await asyncio.wait((running, hearing), return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                await self._message(ERROR, _ending(running))
-                await self._send({"type": "websocket.close", "code": 1000})
-        finally:
-            for task in (running, hearing):
-                task.cancel()
-            await asyncio.gather(running, hearing, return_exceptions=True)
-
-    async def _hear(self) -> None:
-        """Pass on what the client sends until it leaves."""
-        while (message := await self._receive())["type"] != "websocket.disconnect":
-            data = message.get("bytes") or (message.get("text") or "").encode()
-            if data[:1] == bytes([STDIN]):
-                await self._input.put(data[1:])
-            elif data == bytes([CLOSE, STDIN]):
-                await self._input.put(None)
-            elif data[:1] == bytes([RESIZE]):
-                with contextlib.suppress(ValueError, KeyError, TypeError, asyncio.QueueFull):
-                    size = json.loads(data[1:])
-                    self._sizes.put_nowait((int(size["Width"]), int(size["Height"])))
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        while (piece := await self._input.get()) is not None:
-            if piece:
-                yield piece
-
-    def _out(self, channel: int) -> Callable[[bytes], Awaitable[None]]:
-        async def write(data: bytes) -> None:
-            for begin in range(0, len(data), PIECE):
-                await self._message(channel, data[begin : begin + PIECE])
-
-        return write
-
-    async def _message(self, channel: int, data: bytes) -> None:
-        await self._send({"type": "websocket.send", "bytes": bytes([channel]) + data})
+def _log_parameters(name: str, query: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The kubelet's parameters for core/v1 PodLogOptions. Raises Failure."""
+    faults: list[Fault] = []
+    tail = _at_least(query, "tailLines", 0, "must be greater than or equal to 0", faults)
+    limit = _at_least(query, "limitBytes", 1, "must be greater than 0", faults)
+    seconds = _at_least(query, "sinceSeconds", 1, "must be greater than 0", faults)
+    since = _time(query.get("sinceTime", ""))
+    stream = query.get("stream", "")
+    if seconds is not None and since:
+        faults.append(Fault((), "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"))
+    if stream not in ("", "All", "Stdout", "Stderr"):
+        faults.append(Fault(("stream",), f'Unsupported value: "{stream}": supported values: "All", "Stderr", "Stdout"'))
+    if faults:
+        raise failure.invalid("PodLogOptions", "", name, faults)
+    if seconds is not None:
+        since = timestamp(max(0, time.time_ns() - seconds * 1_000_000_000))
+    given = {"tailLines": tail, "limitBytes": limit, "sinceTime": since, "stream": stream}
+    flags = [(part, "true") for part in ("follow", "previous", "timestamps") if flag(query, part)]
+    return flags + [(part, str(value)) for part, value in given.items() if value not in (None, "")]
 
 
-def _ending(running: asyncio.Future[int]) -> bytes:
-    """The Status of a program that has ended."""
-    error = running.exception()
-    if isinstance(error, NodeError):
-        return encode(failure.fail(500, str(error)).status)
-    if error is not None:
-        raise error
-    code = running.result()
-    if code == 0:
-        return encode(Status(status="Success"))
-    cause = StatusCause(reason="ExitCode", message=str(code))
-    message = f"command terminated with non-zero exit code: exit status {code}"
-    details = StatusDetails(causes=(cause,))
-    return encode(Status(status="Failure", message=message, reason="NonZeroExitCode", details=details))
+def _at_least(query: Mapping[str, str], name: str, least: int, words: str, faults: list[Fault]) -> int | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not text.lstrip("-").isascii() or not text.removeprefix("-").isdigit() or len(text) > 19 or int(text) > _LARGEST:
+        raise bad_request(f'strconv.ParseInt: parsing "{text[:40]}": invalid syntax')
+    if int(text) < least:
+        faults.append(Fault((name,), f"Invalid value: {int(text)}: {words}"))
+    return int(text)
+
+
+def _time(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("no time zone")
+        whole = moment.replace(microsecond=0).astimezone(UTC)
+        return timestamp(int(whole.timestamp()) * 1_000_000_000 + moment.microsecond * 1000)
+    except (ValueError, OverflowError) as error:
+        raise bad_request(f'parsing time "{text[:40]}" as "2006-01-02T15:04:05Z07:00": cannot parse') from error
+
+
+async def _opened(kubelet: Kubelet, path: str, protocols: Sequence[str]) -> Connection:
+    try:
+        return await kubelet.open(path, protocols)
+    except Refused as refused:
+        raise _refusal(refused) from refused
+    except (OSError, Gone) as error:
+        raise plain_failure(f"error dialing backend: {_why(kubelet, error)}") from error
+
+
+async def _got(kubelet: Kubelet, path: str, url: str = "") -> AsyncIterator[bytes]:
+    try:
+        return await kubelet.get(path)
+    except OSError as error:
+        said = f'Get "{url}{path.partition("?")[0]}": ' if url else "error dialing backend: "
+        raise plain_failure(said + _why(kubelet, error)) from error
+
+
+def _why(kubelet: Kubelet, error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"tls: failed to verify certificate: {error.verify_message}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"dial tcp {kubelet.address}: connect: connection refused"
+    if isinstance(error, TimeoutError):
+        return f"dial tcp {kubelet.address}: i/o timeout"
+    return f"dial tcp {kubelet.address}: {getattr(error, 'strerror', None) or 'EOF'}"
+
+
+def _refusal(refused: Refused) -> Failure:
+    code = refused.code if 400 <= refused.code < 600 else 502
+    words = refused.words or f"the kubelet answers {refused.code}"
+    return fail(code, f"Internal error occurred: {words}" if code == 500 else words)
+
+
+async def _relay(websocket: WebSocket, connection: Connection) -> None:
+    """Carry messages until one side ends; the kubelet's last word is the client's."""
+    await websocket.accept(connection.protocol)
+    rising = asyncio.ensure_future(_up(websocket, connection))
+    falling = asyncio.ensure_future(_down(websocket, connection))
+    try:
+        await asyncio.wait((rising, falling), return_when=asyncio.FIRST_COMPLETED)
+        if falling.done():
+            code = connection.code if connection.code in (1000, 1002) else 1011
+            await websocket.close(code, connection.reason)
+    finally:
+        for task in (rising, falling):
+            task.cancel()
+        await asyncio.gather(rising, falling, return_exceptions=True)
+
+
+async def _up(websocket: WebSocket, connection: Connection) -> None:
+    """To the kubelet, until the client leaves. Of a kubelet that is gone, `_down` hears too, and says how it went."""
+    while True:
+        data = await websocket.receive()
+        with contextlib.suppress(Gone):
+            await connection.send(data)
+
+
+async def _down(websocket: WebSocket, connection: Connection) -> None:
+    while True:
+        await websocket.send(await connection.receive())

@@ -20,7 +20,7 @@ from gatewright.lab.api.verbs import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, T
 from gatewright.objects.decode import Fault
 
 Answer = tuple[bytes, int]
-_ABSENT = frozenset(("attach", "proxy", "ephemeralcontainers", "resize"))
+_ABSENT = frozenset(("proxy", "ephemeralcontainers", "resize"))
 
 
 class Subresources:

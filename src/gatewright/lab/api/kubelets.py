@@ -1,0 +1,66 @@
+"""From a node's name to its kubelet, by what the Node object says, as an API server finds it.
+
+A kubelet is looked for on this machine alone, whatever a Node object claims: nothing of the endpoint goes beyond it.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+from gatewright.kubeapi.failure import Failure
+from gatewright.kubeapi.status import Status
+from gatewright.lab.api.resources import BY_PATH, Tree
+from gatewright.lab.api.verbs import Target, Verbs
+from gatewright.lab.kubelet.client import Kubelet
+from gatewright.lab.kubelet.keys import client_context
+
+_PREFERRED = ("InternalIP", "ExternalIP", "Hostname")
+"""The usual --kubelet-preferred-address-types."""
+_USUAL_PORT = 10250
+
+
+class Kubelets:
+    """Finds kubelets; `folder` is the endpoint's, where the keys are."""
+
+    def __init__(self, verbs: Verbs, folder: Path) -> None:
+        self._verbs = verbs
+        self._folder = folder
+        self._context: ssl.SSLContext | None = None
+
+    def of(self, node: str) -> Kubelet:
+        """The kubelet of a node. Raises Failure."""
+        status = self._verbs.get(Target(BY_PATH["", "v1", "nodes"], "", node)).tree().get("status") or {}
+        addresses = _ordered(status.get("addresses") or [])
+        port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or _USUAL_PORT
+        if not addresses:
+            raise plain_failure("no preferred addresses found; known addresses: []")
+        address = next((one for one in addresses if _here(one)), None)
+        if address is None:
+            why = f"dial tcp {addresses[0]}:{port}: connect: network is unreachable"
+            raise plain_failure(f"error dialing backend: {why} (kubelets are reached on this machine alone)")
+        if self._context is None:
+            self._context = client_context(self._folder)
+        return Kubelet("127.0.0.1" if address == "localhost" else address, port, self._context)
+
+
+def plain_failure(message: str, code: int = 500) -> Failure:
+    """What an API server answers when it fails for no reason that has a name."""
+    return Failure(Status(status="Failure", message=message, code=code))
+
+
+def _ordered(addresses: list[Tree]) -> list[str]:
+    return [str(one.get("address")) for kind in _PREFERRED for one in addresses if one.get("type") == kind]
+
+
+def _here(address: str) -> bool:
+    """Whether an address is one of this machine's: only such a one can be bound."""
+    if address == "localhost":
+        return True
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((socket.inet_ntop(probe.family, socket.inet_pton(probe.family, address)), 0))
+    except (OSError, ValueError):
+        return False
+    return True
