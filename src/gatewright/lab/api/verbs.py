@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatewright.kubeapi import failure
-from gatewright.kubeapi.decoding import decode
+from gatewright.kubeapi.decoding import decode, too_deep
 from gatewright.kubeapi.failure import Failure
 from gatewright.kubeapi.patch.json_patch import PatchError, apply_json_patch
 from gatewright.kubeapi.patch.managed import Manager, after_update, apply_configuration
@@ -215,6 +215,8 @@ class Verbs:
         wanted = self.types[target.resource.type]
         try:
             tree = self._patched(old, patch, how, target.resource, wanted)
+            if too_deep(tree):
+                raise PatchError("what it makes is nested too deeply")
         except PatchError as error:
             raise _rejected(str(error)) from error
         clean, warnings = self._decoded(target.resource, tree, options, duplicates)
