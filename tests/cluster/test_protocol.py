@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import ssl
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -405,3 +409,17 @@ def test_streams_are_not_implemented_and_say_so(fresh: Endpoint, subresource: st
 def test_answers_in_protobuf_alone_are_refused(api: Endpoint) -> None:
     answer = api.request("GET", CMS, Accept="application/vnd.kubernetes.protobuf")
     assert (answer.status, answer.json()["reason"]) == (406, "NotAcceptable")
+
+
+def test_answers_on_a_kept_connection_do_not_wait_for_the_clients_acknowledgement(api: Endpoint) -> None:
+    """Nagle's algorithm and delayed acknowledgements together cost 40 ms an answer."""
+    context = ssl.create_default_context(cafile=str(api.authority))
+    address = urlsplit(api.url).netloc
+    with contextlib.closing(http.client.HTTPSConnection(address, context=context, timeout=10)) as connection:
+        took = []
+        for _ in range(12):
+            begun = time.perf_counter()
+            connection.request("GET", "/version", headers={"Authorization": f"Bearer {api.token}"})
+            connection.getresponse().read()
+            took.append(time.perf_counter() - begun)
+    assert sorted(took)[4] < 0.03
