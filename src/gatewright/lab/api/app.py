@@ -68,6 +68,11 @@ class App:
             raise failure.no_such_resource()
         return self._document(found, request)
 
+    def end_watches(self) -> None:
+        """End all watches: their clients go on elsewhere, or here after a restart."""
+        for watch in self.watches:
+            watch.close()
+
     # What describes the API.
 
     def _document(self, found: Route, request: Request) -> Response:

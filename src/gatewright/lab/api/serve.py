@@ -82,9 +82,11 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     path = settings.kubeconfig or settings.data / "kubeconfig"
     try:
         await found_cluster(verbs)
-        async with _serving(HTTP(App(verbs, settings.node), keys.token), listening, keys):
+        app = App(verbs, settings.node)
+        async with _serving(HTTP(app, keys.token), listening, keys):
             write_kubeconfig(path, url, keys)
             yield Running(url, path, verbs, keys)
+            app.end_watches()
     finally:
         await caretaker.close()
         await store.close()
