@@ -240,6 +240,15 @@ def test_of_two_updates_of_one_state_the_second_is_refused(fresh: Endpoint) -> N
     assert (second.status, second.json()["reason"]) == (409, "Conflict")
 
 
+def test_a_custom_resource_is_replaced_with_its_revision_alone(fresh: Endpoint) -> None:
+    path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+    spec = {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}}
+    first = made(fresh, path, {"metadata": {"name": "p"}, "spec": spec})
+    refused = fresh.request("PUT", f"{path}/p", {"metadata": {"name": "p"}, "spec": {**spec, "priority": 2}})
+    assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in refused.json()["message"]
+    assert fresh.request("PUT", f"{path}/p", {**first, "spec": {**spec, "priority": 2}}).status == 200
+
+
 def test_a_dry_run_answers_as_if_and_changes_nothing(fresh: Endpoint) -> None:
     before = revision(fresh)
     answer = fresh.request("POST", f"{POLICIES}?dryRun=All", {"metadata": {"name": "a"}, "spec": {}})

@@ -151,7 +151,7 @@ class App:
 
     def _listed(self, what: Chosen, request: Request) -> Response:
         form = _form(request)
-        if options.flag(request.query, "watch"):
+        if request.method == "GET" and options.flag(request.query, "watch"):
             return self._watch(what, request)
         listed = self.verbs.page(what, options.list_options(request.query))
         return Response(200, forms.many(what.resource, listed, form))
@@ -190,7 +190,7 @@ class App:
     async def _object(self, target: Target, request: Request) -> Response:
         method, resource = request.method, target.resource
         if method in ("GET", "HEAD"):
-            if options.flag(request.query, "watch"):
+            if request.method == "GET" and options.flag(request.query, "watch"):
                 query = {**request.query, "fieldSelector": f"metadata.name={target.name}"}
                 return self._watch(chosen(resource, target.namespace, query), request)
             return Response(200, forms.one(resource, self.verbs.get(target), _form(request)))
