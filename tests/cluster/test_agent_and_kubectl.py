@@ -1,4 +1,4 @@
-"""Stock kubectl, the lab's API endpoint over TLS, the agent, packets: `kubectl create -f db-policy.yaml` is just that."""
+"""Stock kubectl, the lab's endpoint over TLS, the agent, packets: `kubectl create -f db-policy.yaml` is just that."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ WEB, API, DB = range(3)
 class WithKubectl(UnderAgent):
     """What a person does who has kubectl."""
 
-    def kubectl(self, *words: str, text: str = "", **environment: str) -> str:
-        """What it prints."""
-        return self.where.namespace.run(lambda: kubectl(self.folder / "kubeconfig", *words, text=text, **environment))
+    def kubectl(self, *words: str, text: str = "") -> str:
+        """Run kubectl on the node; what it prints."""
+        return self.where.namespace.run(lambda: kubectl(self.folder / "kubeconfig", *words, text=text))
 
     def create(self, *items: object) -> None:
-        """kubectl create, of objects."""
+        """Create objects, all with one command."""
         self.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
 
 
