@@ -83,7 +83,7 @@ def write(folder: Path, pods: int, count: int) -> None:
         policies=int(NODE_OF_10K.policies * scale),
         wide_peers=int(NODE_OF_10K.policies * scale / 50),
     )
-    made = [_spread(item, -(-pods // NODE_PODS)) for item in objects(shape)]
+    made = [spread(item, -(-pods // NODE_PODS)) for item in objects(shape)]
     for kind in GROUPS:
         for number, items in enumerate(_paged([item for item in made if item.kind == kind])):
             (folder / f"{kind}-{number:06}").write_bytes(page(items))
@@ -96,7 +96,7 @@ def _paged(items: list[Object]) -> Iterator[list[Object]]:
     return (items[first : first + PAGE] for first in range(0, len(items), PAGE))
 
 
-def _spread(item: Object, nodes: int) -> Object:
+def spread(item: Object, nodes: int) -> Object:
     """A pod on the node that its number says: so a node has pods of every namespace."""
     if not isinstance(item, Pod):
         return item

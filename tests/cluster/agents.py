@@ -7,7 +7,6 @@ machine: one process, one kernel, one address to ask. Everything ends with the b
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gatewright.agent import client
 from tests.packets.netns import TCP, NodeNamespace, Probe, node
 from tests.unit.kubeapi.store import Store
 from tests.unit.sources.apiserver import kubeconfig
@@ -92,15 +92,29 @@ class AgentOnNode:
         self.processes.append(process)
         return process
 
+    def process(self, *words: str) -> subprocess.Popen[str]:
+        """A command that goes on, whose output can be read as it comes."""
+        command = [sys.executable, "-c", _RUN, *words, "--socket", str(self.socket)]
+        run = partial(subprocess.Popen, command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = self.where.namespace.run(run)
+        self.processes.insert(0, process)
+        return process
+
     @property
     def log(self) -> str:
         """What the agents have logged."""
         return (self.folder / "log").read_text()
 
+    def flows(self) -> list[Json]:
+        """The drops that the agent has told."""
+        return [one for _, one in client.flows(self.socket, client.Wanted(), follow=False)]
+
     def status(self) -> Json:
-        """What the agent says of itself."""
-        answer: Json = json.loads(self.command("agent", "status", "-o", "json", code=None))
-        return answer
+        """What the agent says of itself; nothing while none answers."""
+        try:
+            return client.status(self.socket)
+        except client.NoAgent:
+            return {}
 
     def kill(self) -> None:
         """End the agent as a crash would."""
@@ -129,20 +143,16 @@ class AgentOnNode:
         )
         assert self.reaches(source, destination, **probe) is expected
 
-    def until(self, holds: Callable[[], bool], what: str) -> None:
+    def until(self, holds: Callable[[], bool], what: str, within: float = WITHIN) -> None:
         """Wait until it holds, within bounds."""
-        deadline = time.monotonic() + WITHIN
+        deadline = time.monotonic() + within
         while not holds():
-            assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {what}\n{self.log}"
+            assert time.monotonic() < deadline, f"not within {within:g} s: {what}\n{self.status()}\n{self.log}"
             time.sleep(0.02)
 
     def in_step(self) -> None:
         """Wait until the agent has everything in the kernel."""
-
-        def holds() -> bool:
-            return self.socket.exists() and self.status().get("state") == "in step"
-
-        self.until(holds, "in step")
+        self.until(lambda: self.status().get("state") == "in step", "in step")
 
 
 @contextlib.contextmanager

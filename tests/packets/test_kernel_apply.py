@@ -24,7 +24,7 @@ from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes, du
 from gatewright.kernel.nft import Library, Mode, Nft, NodeNft, Outcome
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
-from gatewright.kernel.preflight import everything, preflight
+from gatewright.kernel.preflight import everything
 from gatewright.kernel.staging import PIECE
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import whole
@@ -236,13 +236,6 @@ def test_a_program_too_large_for_a_message_comes_into_force_at_once(empty: Names
     assert empty.run(work) == (program, program)
     assert len(backend.held) > 5
     assert set(backend.held) == {first is not None}
-
-
-def test_a_fit_kernel_lacks_nothing_and_the_check_leaves_nothing(empty: Namespace, nft: Nft) -> None:
-    def work() -> tuple[list[str], object]:
-        return [str(error) for error in preflight(nft)], nft.list_table(everything().table)
-
-    assert empty.run(work) == ([], None)
 
 
 @FEW

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from gatewright.engine.snapshot import Changes, Snapshot
 from gatewright.intent.bind import bind
+from gatewright.intent.boxes import Known, by_label, touch
 from gatewright.intent.check import Failure, check
+from gatewright.intent.check import failures as all_failures
 from gatewright.intent.compare import Kind
 from gatewright.intent.include import load_model
 from gatewright.intent.plan import plan
+from gatewright.intent.proof import prove
 from gatewright.intent.propose import without_policies
 from gatewright.intent.stage import build_stage
 from gatewright.objects.meta import Json
@@ -99,3 +102,45 @@ def mended(model: Json, snapshot: Snapshot) -> tuple[Failure, ...]:
         note([edit.what for edit in found[0].mend.edits])
         snapshot = snapshot.apply(Changes(tuple(edit.result for edit in found[0].mend.edits)))
     return failures(model, snapshot)
+
+
+@st.composite
+def guards(draw: st.DrawFn) -> Json:
+    """A cluster-wide policy of some kind with a rule or two, about namespaces of the models."""
+    kind = draw(st.sampled_from(["ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"]))
+    old = kind != "ClusterNetworkPolicy"
+    names = st.sampled_from([{}, *({"kubernetes.io/metadata.name": name} for name in ("default", "shop", "data"))])
+    who = st.builds(lambda name: {"namespaces": {"matchLabels": name} if name else {}}, names)
+    words = ["Allow" if old else "Accept", "Deny", *(["Pass"] if kind != "BaselineAdminNetworkPolicy" else [])]
+    port = {"portNumber": {"port": 80}} if old else {"tcp": {"destinationPort": {"number": 80}}}
+    sides: dict[str, list[Json]] = {}
+    for side, field in (("ingress", "from"), ("egress", "to")):
+        for _ in range(draw(st.integers(0, 2))):
+            peers = draw(st.lists(who, min_size=1, max_size=2))
+            rule: Json = {"action": draw(st.sampled_from(words)), field: peers}
+            if draw(st.booleans()):
+                rule["ports" if old else "protocols"] = [port]
+            sides.setdefault(side, []).append(rule)
+    spec: Json = {"subject": draw(who), **sides}
+    spec |= {} if kind == "BaselineAdminNetworkPolicy" else {"priority": draw(st.integers(0, 3))}
+    spec |= {} if old else {"tier": draw(st.sampled_from(["Admin", "Baseline"]))}
+    version = f"policy.networking.k8s.io/v1alpha{1 if old else 2}"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "default"}, "spec": spec}
+
+
+@given(models(), guards())
+@settings(max_examples=100)
+def test_what_mends_under_a_cluster_wide_policy_mends_and_opens_nothing(model: Json, guard: Json) -> None:
+    """What the search worked out from what was compiled is what a check from the beginning finds."""
+    documents, manifests = planned(model)
+    snapshot = snapshot_of([*documents, guard], manifests)
+    bound = bind(load_model("traffic.yaml", lambda _: json.dumps(model)), snapshot)
+    stage = build_stage(bound, snapshot)
+    proof = prove(stage, exact=True)
+    for failure in all_failures(proof):
+        if failure.mend is not None:
+            edits = failure.mend.edits
+            note([edit.what for edit in edits])
+            after = by_label(prove(stage.with_changes(Changes(tuple(edit.result for edit in edits))), exact=True).gaps)
+            assert Known(proof.gaps).cover(after)
+            assert not touch(after, by_label([failure.example.gap]))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 
+from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.engine.compile import Compiled, Update, compile_snapshot
 from gatewright.engine.model import Direction, Endpoint
 from gatewright.engine.snapshot import Changes, Snapshot
@@ -17,6 +19,7 @@ from gatewright.kernel.change import Change
 from gatewright.kernel.guards import Guards
 from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.options import Options
+from gatewright.kernel.table import Program
 from gatewright.objects.core import Node, Pod
 from gatewright.objects.meta import Key, Object
 from gatewright.sources.watch import Delivery
@@ -24,19 +27,28 @@ from gatewright.sources.watch import Delivery
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """One step: what it changes in the program (None: there was none before, or it is not known).
+    """One step: what it changes in the program, None where there was none before.
 
-    `suspects` are the pods of this node that may be forbidden something now; all of them where `change` is None.
     `arrived` is when the oldest event in it came in, in seconds of the monotonic clock; `created` are the creation
     times (seconds since the epoch) of objects that are new; `moved` is whether pods of this node came, went or got
-    addresses.
+    addresses. `update` is the step of the rules, None for the first.
     """
 
     change: Change | None
-    suspects: tuple[Endpoint, ...]
+    update: Update | None
     arrived: float
-    created: tuple[tuple[Key, float], ...] = ()
-    moved: bool = True
+    created: tuple[tuple[Key, float], ...]
+    moved: bool
+
+    @property
+    def touched(self) -> Iterator[IPAddress]:
+        """The addresses of this node's pods whose rules, or whose peers, are not what they were."""
+        for direction in Direction if self.update else ():
+            assert self.update is not None
+            classes = self.update.compiled.classes(direction)
+            for key in self.update.touched[direction] & classes.keys():
+                for position in classes[key].members:
+                    yield from self.update.compiled.at(position).addresses
 
 
 class Desired:
@@ -68,6 +80,12 @@ class Desired:
         if self.compiled is not None:
             for own in self.compiled.classes(Direction.INGRESS).values():
                 yield from map(self.compiled.at, own.members)
+
+    @property
+    def addresses(self) -> Iterator[IPAddress]:
+        """The addresses of these pods."""
+        for pod in self.pods:
+            yield from pod.addresses
 
     @property
     def own(self) -> Node | None:
@@ -105,13 +123,23 @@ class Desired:
         program, change = self.program.after(update)
         self.compiled, self.program = update.compiled, program
         moved = any(self._is_here(one) for move in update.step.moves for one in (move.before, move.after) if one)
-        return self._taken(change, tuple(_suspects(update)), moved=moved)
+        return self._taken(change, update, moved=moved)
 
-    def guard(self, guards: Guards) -> Change:
-        """Fill the guards' sets with something else; what that changes in the program."""
+    def closed(self) -> Program | None:
+        """A program without policies that cuts off every pod of this node, for as long as not everything is listed.
+
+        None while this node's own object, which has the range of its pods, has not been heard of.
+        """
+        own = self._pending.get(("Node", "", self.node))
+        if self.compiled is not None or not isinstance(own, Node):
+            return None
+        return NodeProgram.of(compile_snapshot(Snapshot.of([own])), self._options, Guards(pod_ranges(own)))[1]
+
+    def guard(self, guards: Guards) -> tuple[Change, NodeProgram]:
+        """Fill the guards' sets with something else; what that changes in the program, and the program."""
         assert self.program is not None
         self.program, change = self.program.guarded(guards)
-        return change
+        return change, self.program
 
     def begin_anew(self) -> None:
         """Work everything out from the objects at the next step: what has been worked out is not to be trusted."""
@@ -124,22 +152,19 @@ class Desired:
         compiled = compile_snapshot(snapshot, subjects=self._is_here)
         self.program, _ = NodeProgram.of(compiled, self._options)
         self.compiled = compiled
-        return self._taken(None, tuple(self.pods))
+        return self._taken(None, None, moved=True)
 
-    def _taken(self, change: Change | None, suspects: tuple[Endpoint, ...], *, moved: bool = True) -> Advance:
+    def _taken(self, change: Change | None, update: Update | None, *, moved: bool) -> Advance:
         created = tuple(self._created.items())
         self._pending, self._created = {}, {}
-        return Advance(change, suspects, self._arrived, created, moved)
+        return Advance(change, update, self._arrived, created, moved)
 
     def _is_here(self, one: Endpoint) -> bool:
         return one.node == self.node and not one.host_network
 
 
-def _suspects(update: Update) -> Iterator[Endpoint]:
-    """The pods of this node whose rules, or whose peers, are not what they were."""
-    compiled = update.compiled
-    for direction in Direction:
-        classes = compiled.classes(direction)
-        for key in update.touched[direction]:
-            if key in classes:
-                yield from map(compiled.at, classes[key].members)
+def pod_ranges(own: Node | None) -> frozenset[IPNetwork]:
+    """The ranges of the addresses that a node gives its pods, as far as it says them."""
+    spec = own.spec if own else None
+    texts = (spec.pod_cidrs or (spec.pod_cidr,)) if spec else ()
+    return frozenset(ip_network(one, strict=False) for one in texts if one)

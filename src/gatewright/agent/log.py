@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,26 +46,32 @@ class _Json(logging.Formatter):
 
 
 class Troubles:
-    """What is wrong at the moment, by what it is about. Tells each once, and when it is over."""
+    """What is wrong at the moment, by what it is about. Tells each once, and when it is over. For several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._now: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
 
     def begin(self, about: str, what: str) -> None:
         """Something is wrong, perhaps still."""
-        known, told = self._now.get(about, ("", 0.0))
         now = self._clock()
-        if what != known or now - told >= AGAIN:
-            LOGGER.error("%s: %s", about, what)
+        with self._lock:
+            known, told = self._now.get(about, ("", 0.0))
+            if what == known and now - told < AGAIN:
+                return
             self._now[about] = (what, now)
+        LOGGER.error("%s: %s", about, what)
 
     def end(self, about: str) -> None:
         """It is no longer wrong, if it was."""
-        if self._now.pop(about, None):
+        with self._lock:
+            was = self._now.pop(about, None)
+        if was:
             LOGGER.info("%s: well again", about)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Everything that is wrong, one line each."""
-        return tuple(f"{about}: {what}" for about, (what, _) in sorted(self._now.items()))
+        with self._lock:
+            return tuple(f"{about}: {what}" for about, (what, _) in sorted(self._now.items()))

@@ -8,19 +8,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection
-from ipaddress import ip_network
 
-from gatewright.agent.desired import Desired
+from gatewright.agent.desired import Desired, pod_ranges
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
-from gatewright.kernel.apply import apply_change, generation, read_back, replace
+from gatewright.kernel.apply import apply_change, read_back, replace
 from gatewright.kernel.change import Change
-from gatewright.kernel.conntrack import Flow, revoke
+from gatewright.kernel.conntrack import Flow, Revocation, revoke
 from gatewright.kernel.denylog import Denied, DenyLog
-from gatewright.kernel.guards import Guards
-from gatewright.kernel.links import own_addresses, pod_links
+from gatewright.kernel.guards import NO_GUARDS, Guards
+from gatewright.kernel.links import own_addresses, pod_bridges, pod_links
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
 from gatewright.kernel.nft import NodeNft
+from gatewright.kernel.preflight import bridge_problems
+from gatewright.kernel.table import Program
+from gatewright.objects.core import Node as NodeObject
 
 LINKS_AGAIN = (0.0, 0.2, 1.0, 5.0)
 """Seconds after a pod of this node came, when links are looked at: the network plugin may still be at it."""
@@ -32,7 +34,9 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         """Raises KernelError for what is missing or not permitted."""
         self._settings = settings
-        self._links: frozenset[tuple[int, IPAddress]] = frozenset()
+        self._guards = NO_GUARDS
+        self._own: NodeObject | None = None
+        self._moved = False
         self._look: list[float] = []
         with contextlib.ExitStack() as stack:
             self._nft = stack.enter_context(NodeNft())
@@ -46,20 +50,19 @@ class Node:
 
     # --- the program ----------------------------------------------------------------------------------------------
 
-    def replace(self, desired: Desired) -> None:
-        """Hold the desired program, whatever our table holds. Raises KernelError; then nothing changed."""
-        assert desired.program is not None
-        replace(self._nft, desired.program.program)
-        self._ours()
+    def replace(self, program: Program) -> None:
+        """Hold this program, whatever our table holds. Raises KernelError; then nothing changed."""
+        with self.monitor.own():
+            replace(self._nft, program)
 
     def change(self, change: Change) -> None:
         """Make a change in the program that is held. Raises KernelError; then what is held is not certain."""
-        apply_change(self._nft, change, self._settings.table)
-        self._ours()
+        with self.monitor.own():
+            apply_change(self._nft, change, self._settings.table)
 
-    def holds(self, desired: Desired) -> bool:
-        """Whether the kernel holds the desired program, read back."""
-        return desired.program is not None and read_back(self._nft, self._settings.table) == desired.program.program
+    def holds(self, program: Program) -> bool:
+        """Whether the kernel holds this program, read back. Raises KernelError."""
+        return read_back(self._nft, self._settings.table) == program
 
     def is_policed(self) -> bool:
         """Whether our table is there, from whichever agent."""
@@ -69,8 +72,12 @@ class Node:
         """What others did to our table since the last call."""
         return self.monitor.read()
 
-    def _ours(self) -> None:
-        self.monitor.ours(generation(self._nft))
+    def unfiltered(self, desired: Desired) -> tuple[str, ...]:
+        """Why packets between pods of this node may bypass the program, a line each; empty: they do not."""
+        ranges = pod_ranges(desired.own)
+        if not pod_bridges(ranges):
+            return ()
+        return tuple(str(one) for one in bridge_problems({one.version for one in ranges}))
 
     # --- guards ---------------------------------------------------------------------------------------------------
 
@@ -82,18 +89,21 @@ class Node:
     def pods_moved(self) -> None:
         """Pods of this node came, went, or got addresses: their links have to be looked at, now and a little later."""
         now = time.monotonic()
+        self._moved = True
         self._look = [now + pause for pause in LINKS_AGAIN] if self._settings.spoof_guard else []
 
     def guards(self, desired: Desired) -> Guards:
         """What fills the guards' sets now. Raises KernelError where links cannot be read."""
-        known = frozenset(address for pod in desired.pods for address in pod.addresses)
-        if self._look and self._look[0] <= time.monotonic():
-            self._look = [at for at in self._look if at > time.monotonic()]
-            self._links = pod_links(known)
-        own = desired.own
-        spec = own.spec if own else None
-        ranges = (spec.pod_cidrs or (spec.pod_cidr,)) if spec else ()
-        return Guards(frozenset(ip_network(one, strict=False) for one in ranges if one), known, self._links)
+        now, own = time.monotonic(), desired.own
+        looking = bool(self._look) and self._look[0] <= now
+        if not looking and not self._moved and own is self._own:
+            return self._guards
+        known = frozenset(desired.addresses)
+        links = pod_links(known) if looking else self._guards.links
+        self._look = [at for at in self._look if at > now]
+        self._own, self._moved = own, False
+        self._guards = Guards(pod_ranges(own), known, links)
+        return self._guards
 
     # --- packets and connections ----------------------------------------------------------------------------------
 
@@ -106,6 +116,6 @@ class Node:
         """Logged drops that could not be read in time."""
         return self.log.lost if self.log is not None else 0
 
-    def revoke(self, allowed: Callable[[Flow], bool], pods: Collection[IPAddress]) -> int:
-        """End the connections of these pods that are not allowed; how many. Raises KernelError."""
-        return revoke(allowed, pods=pods, node=own_addresses()).revoked
+    def revoke(self, allowed: Callable[[Flow], bool], pods: Collection[IPAddress]) -> Revocation:
+        """End the connections of these pods that are not allowed, let those go on that are. Raises KernelError."""
+        return revoke(allowed, pods=pods, node=own_addresses())

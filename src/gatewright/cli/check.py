@@ -32,7 +32,7 @@ def command(model: str, given: Sources, exact: bool, pod_cidrs: tuple[str, ...],
       gatewright check traffic.yaml -f manifests/ -o sarif > traffic.sarif
     """
     wanted = traffic.load(model)
-    loaded = given.load()
+    loaded = traffic.beside(wanted, given)
     snapshot = Snapshot.of(loaded.objects, pod_cidrs=pod_cidrs)
     with progress("checking"):
         found = check(bind(wanted, snapshot), snapshot, exact=exact)

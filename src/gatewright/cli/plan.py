@@ -51,7 +51,7 @@ def command(
     if existing and not from_somewhere:
         raise click.UsageError("--existing: name the policies that are there with -f, -k or --live")
     wanted = traffic.load(model)
-    loaded = given.load() if from_somewhere else None
+    loaded = traffic.beside(wanted, given) if from_somewhere else None
     snapshot = Snapshot.of(loaded.objects, pod_cidrs=pod_cidrs) if loaded else None
     made = propose(wanted, snapshot, style=Style(style), beside=existing, cluster_tier=cluster_tier)
     for problem in made.untold:

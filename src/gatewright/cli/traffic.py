@@ -7,16 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gatewright.cli.given import Given, Sources
     from gatewright.intent.model import Traffic
 
 STANDARD_INPUT = "-"
 
 
 def load(path: str) -> Traffic:
-    """The model of a file; `-` is standard input. Raises InvalidInput."""
+    """The model of a file, `-` is standard input, with everything that is wrong with it: `bind` refuses it then."""
     from gatewright.intent.include import load_model
 
     return load_model(path, _text)
+
+
+def beside(wanted: Traffic, given: Sources) -> Given:
+    """The objects that go with a model. Raises InvalidInput with what is wrong with both, where none could be read."""
+    from gatewright.errors import InvalidInput
+
+    try:
+        return given.load()
+    except InvalidInput as error:
+        raise InvalidInput((*wanted.problems, *error.problems)) from error
 
 
 def _text(path: str) -> str:

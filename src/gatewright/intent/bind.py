@@ -26,12 +26,16 @@ DNS_PORTS = (Port(Protocol.TCP, 53, 53), Port(Protocol.UDP, 53, 53))
 
 
 def bind(traffic: Traffic, snapshot: Snapshot | None = None) -> Bound:
-    """The model, looked up among the objects where there are any. Raises InvalidInput with every fault."""
+    """The model, looked up among the objects where there are any.
+
+    Raises InvalidInput with every fault: those of its files, and of what could be read of them. What hangs on an entry
+    that has a fault is not told of: it may be right once that is mended.
+    """
     binding = _Binding(None if snapshot is None else Objects(snapshot))
     bound = binding.bind(traffic)
-    problems = binding.problems or contradictions(bound)
+    problems = [*traffic.problems, *binding.problems, *contradictions(bound)]
     if problems:
-        raise InvalidInput(sorted(problems, key=_place))
+        raise InvalidInput(sorted(dict.fromkeys(problems), key=_place))
     return bound
 
 
@@ -164,8 +168,10 @@ class _Binding:
         found = []
         for flow in flows:
             if flow.source not in parties or flow.destination not in parties:
-                continue  # a party that could not be looked up is told of already
+                continue  # a party that is not there, or could not be looked up, is told of already
             source, destination = parties[flow.source], parties[flow.destination]
+            if not (source.is_component or destination.is_component):
+                continue  # and so is a flow between outsiders
             try:
                 ports = self.doors.of_flow(flow, destination, assertion=assertions)
             except NoSuchPort as error:

@@ -26,14 +26,22 @@ def by_label(gaps: Iterable[Gap]) -> dict[Label, list[Box]]:
     return found
 
 
-def is_within(boxes: dict[Label, list[Box]], others: dict[Label, list[Box]]) -> bool:
-    """Whether everything in some boxes is in others of the same label. Nearly all are the same, and are not cut."""
-    for label, own in boxes.items():
-        there = others.get(label, [])
-        same = set(there)
-        if _without([box for box in own if box not in same], there):
-            return False
-    return True
+class Known:
+    """Boxes that were there before, made ready to be asked for many others."""
+
+    def __init__(self, gaps: Iterable[Gap]) -> None:
+        """Keep the boxes of some gaps."""
+        self._boxes = by_label(gaps)
+        self._same = {label: set(boxes) for label, boxes in self._boxes.items()}
+
+    def cover(self, boxes: dict[Label, list[Box]]) -> bool:
+        """Whether everything in some boxes is in known ones of the same label. Most are known as they are."""
+        for label, own in boxes.items():
+            same = self._same.get(label, set())
+            left = [box for box in own if box not in same]
+            if left and _without(left, self._boxes.get(label, ())):
+                return False
+        return True
 
 
 def touch(boxes: dict[Label, list[Box]], others: dict[Label, list[Box]]) -> bool:

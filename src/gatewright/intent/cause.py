@@ -6,15 +6,18 @@ restricts a side and policies do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from gatewright.engine.addresses import AddressSet
 from gatewright.engine.explain import Miss, Trace, explain
 from gatewright.engine.model import Direction, Endpoint, RuleOrigin
 from gatewright.engine.podset import PodSet
-from gatewright.engine.ports import PortSet, Protocol
+from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, Protocol
 from gatewright.engine.verdict import Outcome, Party, Reason, verdict
+from gatewright.intent.called import endpoint_text
 from gatewright.intent.compare import Gap, Kind
 from gatewright.intent.proof import Proof
 
@@ -23,11 +26,13 @@ from gatewright.intent.proof import Proof
 class Fault:
     """One side that is at fault: the endpoint it is about, why it came to its answer, and by which rule.
 
-    `matched` are the fields of the rule that match, `misses` the rules that came short, nearest first.
+    `who` is what the subject is called. `matched` are the fields of the rule that match, `misses` the rules that came
+    short, nearest first.
     """
 
     direction: Direction
     subject: Party
+    who: str
     reason: Reason
     rule: RuleOrigin | None
     policies: tuple[RuleOrigin, ...]
@@ -36,8 +41,8 @@ class Fault:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What faults of one cause share."""
-        return (self.direction, self.reason, self.rule, self.policies)
+        """What faults of one cause share: the rule that decides, else the policies that isolate."""
+        return (self.direction, self.reason, self.rule or self.policies)
 
     @property
     def place(self) -> RuleOrigin | None:
@@ -67,14 +72,34 @@ class Cause:
     faults: tuple[Fault, ...]
 
 
-def cause_of(proof: Proof, gap: Gap) -> Cause:
-    """The cause of one gap."""
+def causes_of(proof: Proof, gap: Gap) -> Iterator[Cause]:
+    """The causes of one gap: where several rules let its ports through, or deny them, each has its own."""
+    left = gap.ports
+    while left:
+        cause = _cause(proof, replace(gap, ports=left))
+        decided = left & _decided(proof, cause)
+        left = left - decided if decided else NO_TRAFFIC
+        yield replace(cause, gap=replace(gap, ports=decided)) if decided else cause
+
+
+def _decided(proof: Proof, cause: Cause) -> PortSet:
+    """The ports on which the rules at fault decide; all where no rule does."""
+    found = ALL_TRAFFIC
+    for fault in cause.faults if cause.gap.kind is Kind.BLOCKED else cause.faults[:1]:
+        if fault.rule is not None and isinstance(fault.subject, Endpoint):
+            tiers = proof.compiled.rules(fault.subject.index, fault.direction).tiers
+            written = [rule.ports for tier in tiers for rule in tier.rules if rule.origin == fault.rule]
+            found &= reduce(operator.or_, written, NO_TRAFFIC)
+    return found
+
+
+def _cause(proof: Proof, gap: Gap) -> Cause:
     source, destination = _example(proof, gap)
     protocol, port = _first_port(gap.ports)
     found = explain(proof.compiled, verdict(proof.compiled, source, destination, protocol, port, gap.family))[0]
     sides = {Direction.EGRESS: found.egress, Direction.INGRESS: found.ingress}
     guilty = _blocking(sides) if gap.kind is Kind.BLOCKED else _lax(proof, gap, source, destination, (protocol, port))
-    faults = tuple(_fault(sides[direction]) for direction in guilty)
+    faults = tuple(_fault(proof, sides[direction]) for direction in guilty)
     return Cause(gap, source, destination, protocol, port, faults)
 
 
@@ -90,9 +115,12 @@ def by_side(proof: Proof, gap: Gap) -> list[Gap]:
     return [replace(gap, ports=ports) for ports in (inwards, gap.ports - inwards) if ports]
 
 
-def _fault(trace: Trace) -> Fault:
-    side = trace.side
-    return Fault(side.direction, trace.subject, side.reason, side.rule, side.policies, trace.matched, trace.misses)
+def _fault(proof: Proof, trace: Trace) -> Fault:
+    side, subject = trace.side, trace.subject
+    who = f"{subject}"
+    if isinstance(subject, Endpoint):
+        who = endpoint_text(proof.stage, subject) if proof.stage.is_stand_in(subject) else subject.path
+    return Fault(side.direction, subject, who, side.reason, side.rule, side.policies, trace.matched, trace.misses)
 
 
 def _blocking(sides: dict[Direction, Trace]) -> list[Direction]:

@@ -6,26 +6,22 @@ has an example, a single connection that anybody can ask `explain` about.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from gatewright.engine.addresses import EVERY_V4, EVERY_V6, AddressSet
 from gatewright.engine.model import Endpoint
-from gatewright.engine.owners import owner
 from gatewright.engine.podset import PodSet
 from gatewright.engine.ports import ALL_TRAFFIC, PortSet
 from gatewright.engine.snapshot import Snapshot
-from gatewright.intent.cause import Cause, by_side, cause_of
+from gatewright.intent.called import ANY_ELSEWHERE, ANY_OTHER, endpoint_text, is_nobody, names
+from gatewright.intent.cause import Cause, Fault, by_side, causes_of
 from gatewright.intent.compare import Gap, Kind
 from gatewright.intent.mend import Mend, Mender
 from gatewright.intent.parties import Bound, Need
 from gatewright.intent.proof import Proof, prove
-from gatewright.intent.stage import ELSEWHERE, STRANGER, TWIN, UNMATCHED, Stage, build_stage
-
-ANY_OTHER = "any other pod of"
-ANY_ELSEWHERE = "any pod of another namespace"
-WITH_LABELS = "a pod with labels"
-TWIN_ELSEWHERE = "a pod of another namespace with the labels of"
+from gatewright.intent.selected import subjects_of
+from gatewright.intent.stage import TWIN, build_stage
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,8 +38,8 @@ class Line:
 class Failure:
     """One way in which policies and model differ. `need` is None for what no flow covers.
 
-    `sure` is False where all of it hangs on addresses that are not known yet, `searched` where there were so many
-    failures that no mend was looked for.
+    `sure` is False where all of it hangs on addresses that are not known yet, `awaited` is True where all of it needs
+    pods that do not exist yet, and that policies wait for.
     """
 
     kind: Kind
@@ -52,7 +48,7 @@ class Failure:
     example: Cause
     sure: bool
     mend: Mend | None
-    searched: bool = True
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,30 +68,59 @@ def check(bound: Bound, snapshot: Snapshot, *, exact: bool = False) -> Checked:
 
 def failures(proof: Proof, *, exact: bool = True, mends: bool = True) -> tuple[Failure, ...]:
     """The failures of a proof, in stable order."""
+    awaited = proof.stage.awaited_members
+    wanted = [gap for gap in proof.gaps if exact or gap.kind is not Kind.BEYOND]
     grouped: dict[tuple[object, ...], list[Cause]] = {}
-    for gap in proof.gaps:
-        for part in by_side(proof, gap) if exact or gap.kind is not Kind.BEYOND else ():
-            cause = cause_of(proof, part)
-            grouped.setdefault(_key(proof, cause), []).append(cause)
+    for gap in _told_once(wanted, awaited):
+        for part in by_side(proof, gap):
+            for cause in causes_of(proof, part):
+                grouped.setdefault(_key(proof, cause), []).append(cause)
     mender = Mender(proof) if mends and grouped else None
     found: list[Failure] = []
     for causes in grouped.values():
         alike = [cause.gap for cause in causes]
         mend = mender.mend(causes[0], alike) if mender else None
-        searched = mend is not None or (mender is not None and not mender.gave_up)
-        lines = _lines(proof, alike)
-        sure = any(gap.sure for gap in alike)
-        found.append(Failure(alike[0].kind, alike[0].need, lines, causes[0], sure, mend, searched))
+        sure, waits = any(gap.sure for gap in alike), all(any(_nobody_yet(gap, awaited)) for gap in alike)
+        found.append(Failure(alike[0].kind, alike[0].need, _lines(proof, alike), causes[0], sure, mend, waits))
     return tuple(sorted(found, key=_order))
 
 
+def _nobody_yet(gap: Gap, awaited: PodSet) -> tuple[bool, bool]:
+    """Whether the source, and whether the destination, is pods that do not exist yet. A gap never mixes them."""
+    source, destination = (isinstance(end, PodSet) and not end - awaited for end in (gap.source, gap.destination))
+    return source, destination
+
+
+def _told_once(gaps: list[Gap], awaited: PodSet) -> Iterator[Gap]:
+    """The gaps, but not what two that do not exist yet may do where one of them may do something with others, too."""
+    doors = PodSet()
+    for gap in gaps if awaited else ():
+        for end, waits in zip((gap.source, gap.destination), _nobody_yet(gap, awaited), strict=True):
+            if isinstance(end, PodSet) and waits and not all(_nobody_yet(gap, awaited)):
+                doors |= end
+    for gap in gaps:
+        ends = [end for end in (gap.source, gap.destination) if isinstance(end, PodSet)]
+        if not doors or not all(_nobody_yet(gap, awaited)) or all(end - doors for end in ends):
+            yield gap
+
+
 def _key(proof: Proof, cause: Cause) -> tuple[object, ...]:
-    gap = cause.gap
-    model = proof.models[gap.family]
+    """What one failure is about. A policy that only waits for pods is one cause, whosever they would be."""
+    gap, model = cause.gap, proof.models[cause.gap.family]
     faults = cause.faults if gap.kind is Kind.BLOCKED else cause.faults[:1]
-    subjects = (fault.subject for fault in faults)
-    components = [model.groups[model.of[one.index]].component for one in subjects if isinstance(one, Endpoint)]
+    acting = (fault for fault in faults if not _only_waits(proof, fault))
+    subjects = [fault.subject for fault in acting if isinstance(fault.subject, Endpoint)]
+    components = [model.groups[model.of[one.index]].component for one in subjects]
     return (gap.kind, gap.need, tuple(components), *(fault.key for fault in faults))
+
+
+def _only_waits(proof: Proof, fault: Fault) -> bool:
+    """Whether the policy that decides selects nobody but pods that do not exist yet."""
+    rule, stage = fault.rule, proof.stage
+    if rule is None or not isinstance(fault.subject, Endpoint) or not stage.is_awaited(fault.subject):
+        return False
+    policy = stage.snapshot.objects[rule.kind, rule.namespace, rule.name]
+    return not any(stage.objects.members(pods) - stage.awaited_members for pods in subjects_of(policy))
 
 
 def _order(failure: Failure) -> tuple[object, ...]:
@@ -108,10 +133,11 @@ def _order(failure: Failure) -> tuple[object, ...]:
 def _lines(proof: Proof, gaps: Iterable[Gap]) -> tuple[Line, ...]:
     """Every connection of some gaps, those of both families once."""
     found: dict[tuple[str, str, int], PortSet] = {}
+    wider: dict[str, set[str]] = {}
     for gap in gaps:
-        sources, destinations = (
-            _names(proof.stage, end, gap.need, gap.family) for end in (gap.source, gap.destination)
-        )
+        sources, destinations = (names(proof.stage, end, gap.need, gap.family) for end in (gap.source, gap.destination))
+        for end in (gap.source, gap.destination):
+            wider |= _wider(proof, end) if isinstance(end, PodSet) else {}
         for source in sources:
             for destination in destinations:
                 key = (source, destination, gap.family)
@@ -122,9 +148,26 @@ def _lines(proof: Proof, gaps: Iterable[Gap]) -> tuple[Line, ...]:
         shared = all(found.get((source, destination, other)) == ports for other in families)
         only = 0 if shared or len(proof.models) == 1 else family
         told[Line(source, destination, _ports_text(ports), only)] = None
-    return tuple(sorted((line for line in told if not _says_less(line, told)), key=_declared_first))
+    return tuple(sorted((line for line in told if not _says_less(line, told, wider)), key=_declared_first))
 
 
+def _wider(proof: Proof, end: PodSet) -> dict[str, set[str]]:
+    """For stand-ins of an end, by what they are called: who else stands for them where it may do as much."""
+    stage = proof.stage
+    found: dict[str, set[str]] = {}
+    for one in map(stage.objects.at, end):
+        if one.name.startswith(TWIN) and stage.is_stand_in(one):
+            found[endpoint_text(stage, one)] = {ANY_ELSEWHERE}
+        elif stage.is_awaited(one):
+            party = next((party for party in stage.bound.components if one.index in stage.members(party)), None)
+            others = stage.members(party) - stage.awaited_members if party else PodSet()
+            strangers = {f"{ANY_OTHER} {one.namespace}"} | ({ANY_ELSEWHERE} if one.namespace in stage.spaces else set())
+            called = {endpoint_text(stage, stage.objects.at(other)) for other in others}
+            found[endpoint_text(stage, one)] = called if party else strangers
+    return found
+
+
+@lru_cache(maxsize=4096)
 def _ports_text(ports: PortSet) -> str:
     """The ports, or what they lack of everything where that is shorter."""
     lacking = ALL_TRAFFIC - ports
@@ -132,45 +175,12 @@ def _ports_text(ports: PortSet) -> str:
     return but if lacking and len(but) < len(str(ports)) else str(ports)
 
 
-def _says_less(line: Line, told: Collection[Line]) -> bool:
-    """Whether a line is about pods with some labels where another one is about all pods of another namespace."""
-    wider = (replace(line, source=ANY_ELSEWHERE), replace(line, destination=ANY_ELSEWHERE))
-    ends = (line.source, line.destination)
-    return any(end.startswith(TWIN_ELSEWHERE) and more in told for end, more in zip(ends, wider, strict=True))
+def _says_less(line: Line, told: Collection[Line], wider: Mapping[str, set[str]]) -> bool:
+    """Whether another line says the same of somebody who stands for an end of this one."""
+    sources = (replace(line, source=one) for one in wider.get(line.source, ()))
+    destinations = (replace(line, destination=one) for one in wider.get(line.destination, ()))
+    return any(one in told for one in (*sources, *destinations))
 
 
 def _declared_first(line: Line) -> tuple[int, Line]:
-    return (
-        sum(
-            end.startswith((ANY_ELSEWHERE, TWIN_ELSEWHERE, ANY_OTHER, WITH_LABELS))
-            for end in (line.source, line.destination)
-        ),
-        line,
-    )
-
-
-def _names(stage: Stage, end: PodSet | AddressSet, need: Need | None, family: int) -> list[str]:
-    """What an end of a gap is called: workloads by name, stand-ins by what they stand for, addresses as ranges."""
-    if isinstance(end, PodSet):
-        return sorted({endpoint_text(stage, stage.objects.at(index)) for index in end})
-    outer = [party for party in (need.source, need.destination) if party.pods is None] if need else []
-    every = {4: AddressSet(v4=EVERY_V4), 6: AddressSet(v6=EVERY_V6)}[family]
-    for party in outer:
-        if end == party.addresses & every:
-            return [party.name]
-    return ["anywhere" if end == every else f"{end}"]
-
-
-def endpoint_text(stage: Stage, endpoint: Endpoint) -> str:
-    """An endpoint as people know it: its workload, or what a stand-in stands for."""
-    if not stage.is_stand_in(endpoint):
-        kind, namespace, name = owner(stage.snapshot, endpoint)
-        return f"{namespace}/{name}[{kind}]"
-    if endpoint.name == STRANGER:
-        return ANY_ELSEWHERE if endpoint.namespace == ELSEWHERE else f"{ANY_OTHER} {endpoint.namespace}"
-    if endpoint.name.startswith(TWIN):
-        return f"{TWIN_ELSEWHERE} {endpoint.name.removeprefix(TWIN)}"
-    if endpoint.name.startswith(UNMATCHED):
-        labels = ",".join(f"{key}={value}" for key, value in sorted(endpoint.labels.items()))
-        return f"{WITH_LABELS} {labels} of {endpoint.namespace}"
-    return f"{endpoint.namespace}/{endpoint.name}"
+    return sum(map(is_nobody, (line.source, line.destination))), line

@@ -2,7 +2,8 @@
 
 Both are sets of pairs of endpoints and of outside addresses, with ports. A flow is *blocked* where something it needs
 is not surely allowed; a connection is *forbidden* where policies may allow what stands under `never`, and *beyond* the
-model where they may allow what no flow covers.
+model where they may allow what no flow covers. What is prepared of a model serves every state of the policies, and
+after a change only the region that it touches is compared again.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gatewright.engine.addresses import EVERY_V4, EVERY_V6, AddressSet
-from gatewright.engine.compile import Compiled
-from gatewright.engine.connectivity import Connectivity, Outside, Rectangle, connectivity
+from gatewright.engine.connectivity import Connectivity, Outside, Rectangle
 from gatewright.engine.model import Direction
 from gatewright.engine.podset import PodSet
 from gatewright.engine.ports import PortSet
 from gatewright.intent.groups import Group, Model, holds
 from gatewright.intent.model import ANY
-from gatewright.intent.numbers import port_set
+from gatewright.intent.numbers import NamedPorts, port_set
 from gatewright.intent.parties import Need, Party
 from gatewright.intent.pieces import Piece, without
+from gatewright.intent.region import Region
 
 
 class Kind(enum.StrEnum):
@@ -46,13 +47,6 @@ class Gap:
     ports: PortSet
     family: int
     sure: bool = True
-
-
-def gaps(compiled: Compiled, model: Model, family: int, *, exact: bool) -> list[Gap]:
-    """Every gap in one family. `exact` asks for what is beyond the model, too."""
-    comparison = _Comparison(compiled, model, connectivity(compiled, family), exact)
-    found = [*comparison.blocked(), *comparison.blocked_addresses()]
-    return [*found, *comparison.excess(), *comparison.excess_addresses()]
 
 
 FEW = 16
@@ -80,31 +74,64 @@ class _Reaching:
         return list({id(known[index]): known[index] for index in sources if index in known}.values())
 
 
-class _Comparison:
-    def __init__(self, compiled: Compiled, model: Model, answer: Connectivity, exact: bool) -> None:
-        self.compiled, self.model, self.family, self.exact = compiled, model, answer.family, exact
-        self.rectangles = answer.rectangles
-        self.rows = answer.outside
-        self.every = AddressSet(v4=EVERY_V4) if answer.family == 4 else AddressSet(v6=EVERY_V6)
+class Comparison:
+    """A model in one address family, ready to be held against what policies allow. `exact` asks for what is beyond."""
+
+    def __init__(self, model: Model, family: int, *, exact: bool) -> None:
+        """Prepare what no policy changes."""
+        self.model, self.family, self.exact = model, family, exact
+        self.every = AddressSet(v4=EVERY_V4) if family == 4 else AddressSet(v6=EVERY_V6)
         self.never: dict[Party, list[Need]] = {}
         for assertion in model.bound.never:
             for party in {assertion.source, assertion.destination}:
                 self.never.setdefault(party, []).append(assertion)
+        self.restricted = PodSet.union(
+            group.members
+            for group in model.groups
+            if (group.component or group.closed) and (exact or group.component in self.never)
+        )
+
+    def gaps(self, answer: Connectivity, region: Region | None = None) -> list[Gap]:
+        """Every gap; of a region those that are in it, and perhaps others."""
+        if region is None:
+            everyone = answer.compiled.snapshot.roster.everyone
+            region = Region(everyone, everyone)
+        part = _Part(self, answer, region)
+        found = [*part.blocked(), *part.blocked_addresses()]
+        return [*found, *part.excess(), *part.excess_addresses()]
+
+
+class _Part:
+    """A comparison with one answer, in one region."""
+
+    def __init__(self, of: Comparison, answer: Connectivity, region: Region) -> None:
+        self.model, self.family, self.exact, self.every = of.model, of.family, of.exact, of.every
+        self.never, self.restricted = of.never, of.restricted
+        self.compiled, self.region = answer.compiled, region
+        self.rectangles = [one for one in answer.rectangles if region.meets(one.sources, one.destinations)]
+        near = [party for party in self.model.bound.parties if region.touches(self.model.members(party))]
+        needs = (need for party in near for need in (*self.model.leaving(party), *self.model.arriving(party)))
+        self.needs = tuple(dict.fromkeys(needs))
+        self.rows = [row for row in answer.outside if row.pods & region.pods(row.direction)]
 
     def blocked(self) -> Iterator[Gap]:
         """The flows between pods of which some connection is not surely allowed."""
         reaching = _Reaching(self.rectangles)
-        for need in self.model.bound.flows:
+        for need in self.needs:
             if need.source.pods is None or need.destination.pods is None:
                 continue
-            sources = PodSet.union(self._group(number).members for number in self.model.numbers(need.source))
+            sources = self.model.members(need.source)
             for number in self.model.numbers(need.destination):
-                yield from self._blocked_at(need, sources, self._group(number), reaching)
+                group = self._group(number)
+                for senders, members in self.region.cut(sources, group.members):
+                    yield from self._blocked_at(need, senders, members, group.named_ports, reaching)
 
-    def _blocked_at(self, need: Need, sources: PodSet, group: Group, reaching: _Reaching) -> Iterator[Gap]:
-        wanted = port_set(need.ports, group.named_ports)
+    def _blocked_at(
+        self, need: Need, sources: PodSet, members: PodSet, named: NamedPorts, reaching: _Reaching
+    ) -> Iterator[Gap]:
+        wanted = port_set(need.ports, named)
         found: dict[tuple[PodSet, PortSet, bool], list[int]] = {}
-        for index in group.members if wanted else ():
+        for index in members if wanted else ():
             left = sources if self.compiled.at(index).many else sources - PodSet.of([index])
             for rectangle in reaching.find(left, index):
                 met = left & rectangle.sources
@@ -120,7 +147,7 @@ class _Comparison:
     def blocked_addresses(self) -> Iterator[Gap]:
         """The flows from and to addresses of which something is not surely allowed."""
         rows = {direction: _by_pods(row for row in self.rows if row.direction is direction) for direction in Direction}
-        for need in self.model.bound.flows:
+        for need in self.needs:
             direction = Direction.INGRESS if need.source.pods is None else Direction.EGRESS
             party, outer = need.destination, need.source
             if direction is Direction.EGRESS:
@@ -129,9 +156,10 @@ class _Comparison:
                 continue
             for number in self.model.numbers(party):
                 group = self._group(number)
+                members = group.members & self.region.pods(direction)
                 ports = port_set(need.ports, group.named_ports if direction is Direction.INGRESS else {})
                 wanted = [(outer.addresses & self.every, ports)] if ports else []
-                for pods, own in _classes_of(group.members, rows[direction]):
+                for pods, own in _classes_of(members, rows[direction]):
                     for addresses, lacking in without(wanted, ((row.addresses, row.access.ports) for row in own)):
                         possible = ((row.addresses, row.access.possible) for row in own)
                         sure = bool(without([(addresses, lacking)], possible))
@@ -140,15 +168,9 @@ class _Comparison:
 
     def excess(self) -> Iterator[Gap]:
         """Connections between pods that may be allowed and that the model forbids or, if exact, has no flow for."""
-        interesting = [
-            number
-            for number, group in enumerate(self.model.groups)
-            if (group.component or group.closed) and (self.exact or group.component in self.never)
-        ]
-        near = PodSet.union(self._group(number).members for number in interesting)
         for rectangle in self.rectangles:
             parts = self.model.split(rectangle.sources), self.model.split(rectangle.destinations)
-            touched = bool(rectangle.sources & near), bool(rectangle.destinations & near)
+            touched = rectangle.sources & self.restricted, rectangle.destinations & self.restricted
             for source, sources in parts[0].items() if any(touched) else ():
                 for destination, destinations in parts[1].items():
                     allowed, access = self.model.allows(source, destination), rectangle.access
@@ -185,7 +207,7 @@ class _Comparison:
     def _beyond(self, row: Outside, group: Group) -> list[Piece]:
         assert group.component is not None
         inwards = row.direction is Direction.INGRESS
-        needs = (self.model.arriving if inwards else self.model.leaving).get(group.component, ())
+        needs = self.model.arriving(group.component) if inwards else self.model.leaving(group.component)
         outer = ((need.source if inwards else need.destination, need) for need in needs)
         named = group.named_ports if inwards else {}
         allowed = ((party.addresses, port_set(need.ports, named)) for party, need in outer if party.pods is None)

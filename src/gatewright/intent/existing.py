@@ -75,4 +75,6 @@ class Existing:
         return next((tier.rules for tier in tiers if tier.tier is Tier.NETWORK_POLICY), None)
 
     def _pods(self, party: Party) -> list[Endpoint]:
-        return self._stage.objects.pods(party.pods) if party.pods else []
+        """The pods of a party that are there."""
+        pods = self._stage.objects.pods(party.pods) if party.pods else []
+        return [one for one in pods if not self._stage.is_awaited(one)]

@@ -31,6 +31,10 @@ class File:
     comments: Comments
     problems: list[Problem] = field(default_factory=list)
 
+    def is_sound(self, before: int) -> bool:
+        """Whether nothing more is wrong with it than there was before."""
+        return len(self.problems) == before
+
 
 @dataclass(frozen=True, slots=True)
 class Node:

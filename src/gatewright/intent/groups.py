@@ -6,7 +6,7 @@ is no component is restricted by nothing in the model; so what may pass is what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -36,6 +36,7 @@ class _Signature(NamedTuple):
     closed: bool
     node: str
     host_network: bool
+    awaited: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,7 +44,8 @@ class Group:
     """Endpoints alike. `within` says of each outside party whether they are of it: None where that is not known yet.
 
     `closed` are pods of nobody's that may send and receive nothing (a whole namespace is denied by default).
-    `node` is set where host-network pods stand on the same node: they may always reach the group.
+    `node` is set where host-network pods stand on the same node: they may always reach the group. Of `awaited` pods,
+    who are not there, the model demands nothing: they may not do more than it says.
     """
 
     component: Party | None
@@ -53,6 +55,7 @@ class Group:
     closed: bool
     node: str
     host_network: bool
+    awaited: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +66,10 @@ class Model:
     groups: tuple[Group, ...]
     of: tuple[int, ...]
     """The number of each endpoint's group."""
-    leaving: dict[Party, list[Need]]
-    arriving: dict[Party, list[Need]]
     pod_addresses: AddressSet
     """Where addresses that are not known yet may lie."""
     _known: dict[tuple[int, int], Access] = field(default_factory=dict)
+    _members: dict[Party, PodSet] = field(default_factory=dict)
 
     def split(self, pods: PodSet) -> dict[int, PodSet]:
         """A set of endpoints by the number of their groups."""
@@ -78,14 +80,45 @@ class Model:
     def _by_party(self) -> dict[Party, list[int]]:
         found: dict[Party, list[int]] = {}
         for number, group in enumerate(self.groups):
+            if group.awaited:
+                continue
             parties = [party for party, inside in group.within.items() if inside]
             for party in (*parties, *([group.component] if group.component else ())):
                 found.setdefault(party, []).append(number)
         return found
 
+    @cached_property
+    def _leaving(self) -> dict[Party, list[Need]]:
+        found: dict[Party, list[Need]] = {}
+        for need in self.bound.flows:
+            found.setdefault(need.source, []).append(need)
+        return found
+
+    @cached_property
+    def _arriving(self) -> dict[Party, list[Need]]:
+        found: dict[Party, list[Need]] = {}
+        for need in self.bound.flows:
+            found.setdefault(need.destination, []).append(need)
+        return found
+
+    def leaving(self, party: Party) -> Sequence[Need]:
+        """The flows from a party."""
+        return self._leaving.get(party, ())
+
+    def arriving(self, party: Party) -> Sequence[Need]:
+        """The flows to a party."""
+        return self._arriving.get(party, ())
+
     def numbers(self, party: Party) -> list[int]:
-        """The numbers of the groups that are surely of a party."""
+        """The numbers of the groups that are surely of a party, and there."""
         return self._by_party.get(party, [])
+
+    def members(self, party: Party) -> PodSet:
+        """The endpoints that are surely of a party, and there."""
+        known = self._members.get(party)
+        if known is None:
+            known = self._members[party] = PodSet.union(self.groups[one].members for one in self.numbers(party))
+        return known
 
     def allows(self, source: int, destination: int) -> Access:
         """The most that may pass from one group to another: surely, and if unknown addresses turn out so."""
@@ -103,14 +136,14 @@ class Model:
         """The most that one group may send to another, whatever that may receive."""
         if source.component is None:
             return NOTHING if source.closed else EVERYTHING
-        needs = self.leaving.get(source.component, ())
+        needs = self.leaving(source.component)
         return self._permitted(((one.destination, one.ports) for one in needs), destination, destination.named_ports)
 
     def arrives(self, source: Group, destination: Group) -> Access:
         """The most that one group may receive from another, whatever that may send."""
         if destination.component is None:
             return NOTHING if destination.closed else EVERYTHING
-        needs = self.arriving.get(destination.component, ())
+        needs = self.arriving(destination.component)
         return self._permitted(((one.source, one.ports) for one in needs), source, destination.named_ports)
 
     def _permitted(self, peers: Iterable[tuple[Party, Ports]], group: Group, named: NamedPorts) -> Access:
@@ -158,21 +191,16 @@ def model_of(stage: Stage, compiled: Compiled, family: int, closed: frozenset[st
         owner = component.get(one.index)
         named = tuple(sorted(one.named_ports.items()))
         node = one.node if one.node in hosts else ""
-        signature = _Signature(owner, within, named, owner is None and one.namespace in closed, node, one.host_network)
+        closing = owner is None and one.namespace in closed
+        signature = _Signature(owner, within, named, closing, node, one.host_network, stage.is_awaited(one))
         found.setdefault(signature, []).append(one.index)
     groups, numbers = [], [0] * compiled.snapshot.roster.capacity
     for number, (alike, indices) in enumerate(found.items()):
         parties = dict(zip((*pods, *blocks), alike.within, strict=True))
         named_ports = dict(alike.named_ports)
-        node, host = alike.node, alike.host_network
-        groups.append(Group(alike.component, PodSet.of(indices), parties, named_ports, alike.closed, node, host))
+        groups.append(Group(alike.component, PodSet.of(indices), parties, named_ports, *alike[3:]))
         for index in indices:
             numbers[index] = number
-    leaving: dict[Party, list[Need]] = {}
-    arriving: dict[Party, list[Need]] = {}
-    for need in bound.flows:
-        leaving.setdefault(need.source, []).append(need)
-        arriving.setdefault(need.destination, []).append(need)
     every = AddressSet(v4=EVERY_V4) if family == 4 else AddressSet(v6=EVERY_V6)
     pod_addresses = (stage.snapshot.pod_range or every) & every
-    return Model(bound, tuple(groups), tuple(numbers), leaving, arriving, pod_addresses)
+    return Model(bound, tuple(groups), tuple(numbers), pod_addresses)

@@ -1,16 +1,16 @@
 """Several teams' files as one model: what a file extends is read with it, and every name is known once.
 
 Paths are relative to the file that names them. A file that two others extend is read once. A file that extends itself
-over others is an error that names the whole way round. Files are read by a function that is passed in.
+over others is a fault that names the whole way round. Files are read by a function that is passed in.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gatewright.errors import InvalidInput, Problem
+from gatewright.errors import Problem
 from gatewright.intent.fields import nearest
 from gatewright.intent.model import Component, Outside, Traffic
 from gatewright.intent.read import Include, ModelFile, read_model
@@ -21,17 +21,18 @@ Reader = Callable[[str], str]
 
 
 def load_model(path: str, read: Reader) -> Traffic:
-    """The model of a file and of all that it extends. Raises InvalidInput with every fault."""
+    """The model of a file and of all that it extends, with everything that is wrong with them."""
     loading = _Loading(read)
     loading.load(path, (), None)
     files = list(loading.files.values())
-    problems = [*loading.problems, *(problem for file in files for problem in file.problems)]
+    problems = [*loading.problems, *(problem for file in files for problem in file.traffic.problems)]
     traffic = _merged([file.traffic for file in files], problems)
-    # A name is only surely unknown when every entry could be read.
-    problems += [] if problems else _unknown_names(traffic)
-    if problems:
-        raise InvalidInput(problems)
-    return traffic
+    names = [file.names for file in files if file.names is not None]
+    # A name is only surely unknown when the names of every file are known.
+    if loading.is_whole and len(names) == len(files):
+        problems += _unknown_names(traffic, frozenset().union(*names))
+    problems += _between_outsiders(traffic)
+    return replace(traffic, problems=tuple(problems))
 
 
 @dataclass
@@ -41,6 +42,8 @@ class _Loading:
     read: Reader
     files: dict[str, ModelFile] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    is_whole: bool = True
+    """Whether every file could be read."""
 
     def load(self, path: str, way: tuple[str, ...], include: Include | None) -> None:
         """Read a file and what it extends. `way` leads from the first file to the one that extends it."""
@@ -55,15 +58,19 @@ class _Loading:
             text = self.read(path)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self.problems.append(Problem(where, f"{path} cannot be read: {reason}" if include else reason))
+            self._unread(where, f"{path} cannot be read: {reason}" if include else reason)
             return
         except UnicodeDecodeError:
-            self.problems.append(Problem(path, "not YAML: the text is not UTF-8"))
+            self._unread(path, "not YAML: the text is not UTF-8")
             return
         self.files[path] = read_model(text, path)
         for one in self.files[path].includes:
             following = posixpath.normpath(posixpath.join(posixpath.dirname(path), one.path))
             self.load(following, (*way, path), one)
+
+    def _unread(self, where: str, what: str) -> None:
+        self.problems.append(Problem(where, what))
+        self.is_whole = False
 
 
 def _merged(parts: list[Traffic], problems: list[Problem]) -> Traffic:
@@ -87,9 +94,7 @@ def _merged(parts: list[Traffic], problems: list[Problem]) -> Traffic:
     )
 
 
-def _unknown_names(traffic: Traffic) -> list[Problem]:
-    outer = {one.name for one in traffic.outside}
-    names = outer | {one.name for one in traffic.components}
+def _unknown_names(traffic: Traffic, names: frozenset[str]) -> list[Problem]:
     problems = []
     for flow in (*traffic.flows, *traffic.never):
         for name in dict.fromkeys((flow.source, flow.destination)):
@@ -97,7 +102,14 @@ def _unknown_names(traffic: Traffic) -> list[Problem]:
                 known = nearest(name, names) or f" (there are: {', '.join(sorted(names)) or 'none'})"
                 what = f"{flow}: there is no component or outside party {name!r}{known}"
                 problems.append(Problem(str(flow.entry.origin), what))
-        if flow.source in outer and flow.destination in outer:
-            what = f"{flow}: both sides are outside; a flow begins or ends at a component"
-            problems.append(Problem(str(flow.entry.origin), what))
     return problems
+
+
+def _between_outsiders(traffic: Traffic) -> list[Problem]:
+    outer = {one.name for one in traffic.outside}
+    what = "both sides are outside; a flow begins or ends at a component"
+    return [
+        Problem(str(flow.entry.origin), f"{flow}: {what}")
+        for flow in (*traffic.flows, *traffic.never)
+        if flow.source in outer and flow.destination in outer
+    ]

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from gatewright.engine.model import Direction, Endpoint
+from gatewright.engine.podset import PodSet
 from gatewright.engine.snapshot import Changes
 from gatewright.engine.verdict import Reason
-from gatewright.intent import edits
-from gatewright.intent.boxes import by_label, is_within, touch
+from gatewright.intent import cluster_mend, edits
+from gatewright.intent.boxes import Known, by_label, touch
 from gatewright.intent.cause import Cause, Fault
 from gatewright.intent.compare import Gap, Kind
 from gatewright.intent.documents import port_documents, rule_document, selector_document
@@ -22,19 +23,17 @@ from gatewright.intent.edits import Edit
 from gatewright.intent.numbers import port_set
 from gatewright.intent.parties import Need, Party
 from gatewright.intent.plan import API_VERSION, KIND, SIDES, Planned
-from gatewright.intent.proof import Proof, prove
+from gatewright.intent.proof import Proof
 from gatewright.intent.requirements import Requirement, needed, requirements_of
-from gatewright.objects.meta import Json
+from gatewright.intent.selected import subjects_of
+from gatewright.objects.cluster_policy import ClusterPolicy
+from gatewright.objects.meta import Json, Object
 from gatewright.objects.policy import NetworkPolicy
 
 _MISSING = (Reason.ISOLATED, Reason.ADDRESS_UNKNOWN)
 """Why a flow may lack a rule: where it hangs on addresses, one that names its peer makes it sure."""
-MOST_TRIES = 12
-"""Changes tried for one failure: each compiles all policies anew."""
-MOST_WORK = 150_000
-"""Gaps compared in the tries of one check, all together: what a person waits for."""
-FEWEST_TRIES = 8
-"""Tries of one check, however many gaps there are."""
+MOST_TRIES = 24
+"""Changes tried for one failure, each some milliseconds: a bound for pods that very many policies isolate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +48,7 @@ class Mender:
 
     def __init__(self, proof: Proof) -> None:
         self._proof = proof
-        self._before = by_label(proof.gaps)
-        self._tries = max(FEWEST_TRIES, MOST_WORK // (len(proof.gaps) + 1))
+        self._before = Known(proof.gaps)
         self._component: dict[int, Party] = {}
         for party in proof.stage.bound.components:
             members = proof.stage.objects.members(party.pods) if party.pods else ()
@@ -59,22 +57,31 @@ class Mender:
         for one in requirements_of(proof.stage.bound):
             self._requirements.setdefault((one.component, one.direction), []).append(one)
 
-    @property
-    def gave_up(self) -> bool:
-        """Whether there was more to try than a person would wait for."""
-        return self._tries <= 0
-
     def mend(self, cause: Cause, gaps: Iterable[Gap]) -> Mend | None:
         """The smallest change that mends all of some gaps with one cause; None where none is certain."""
-        wanted = by_label(gaps)
-        for chosen in islice(self._choices(cause), max(0, min(self._tries, MOST_TRIES))):
-            self._tries -= 1
-            put = {edit.result.key: edit.result for edit in chosen}
-            stage = self._proof.stage.with_changes(Changes(tuple(put.values())))
-            after = by_label(prove(stage, exact=True).gaps)
-            if len(put) == len(chosen) and not touch(after, wanted) and is_within(after, self._before):
+        wanted = list(gaps)
+        for chosen in islice(self._choices(cause), MOST_TRIES):
+            if self._mends(chosen, wanted):
                 return Mend(chosen)
         return None
+
+    def _mends(self, chosen: tuple[Edit, ...], wanted: list[Gap]) -> bool:
+        """Whether after some changes these gaps are gone, and no other is there than before."""
+        put = {edit.result.key: edit.result for edit in chosen}
+        if len(put) < len(chosen):
+            return False
+        gone = by_label(wanted)
+        subjects = PodSet.union(map(self._subjects, put.values()))
+        for region, gaps in self._proof.after(Changes(tuple(put.values())), subjects):
+            if not all(region.holds(gap.source, gap.destination) for gap in wanted):
+                return False
+            after = by_label(gaps)
+            if touch(after, gone) or not self._before.cover(after):
+                return False
+        return True
+
+    def _subjects(self, policy: Object) -> PodSet:
+        return PodSet.union(map(self._proof.stage.objects.members, subjects_of(policy)))
 
     def _choices(self, cause: Cause) -> Iterator[tuple[Edit, ...]]:
         """Sets of changes that may mend it: one a side for what is blocked, one side alone for what is allowed."""
@@ -83,10 +90,14 @@ class Mender:
             yield from product(*(list(self._openings(fault, need, cause)) for fault in cause.faults))
         else:
             for fault in cause.faults:
-                yield from ((edit,) for edit in self._closings(fault))
+                yield from ((edit,) for edit in self._closings(fault, cause.gap.need))
 
     def _openings(self, fault: Fault, need: Need, cause: Cause) -> Iterator[Edit]:
         """What lets a flow through on one side."""
+        deciding = self._deciding(fault)
+        if isinstance(deciding, ClusterPolicy) and fault.rule is not None:
+            snapshot = self._proof.stage.snapshot
+            yield from cluster_mend.openings(snapshot, deciding, fault.direction, int(fault.rule.path[2]), need)
         if fault.reason not in _MISSING or not isinstance(fault.subject, Endpoint):
             return
         inwards = fault.direction is Direction.INGRESS
@@ -106,7 +117,7 @@ class Mender:
             rule = rule_document(peer, need.ports, SIDES[fault.direction], namespace)
             yield self._new_policy(party, namespace, fault.direction, [rule])
 
-    def _closings(self, fault: Fault) -> Iterator[Edit]:
+    def _closings(self, fault: Fault, need: Need | None) -> Iterator[Edit]:
         """What ends, on one side, that policies allow what the model does not."""
         if not isinstance(fault.subject, Endpoint) or (party := self._component.get(fault.subject.index)) is None:
             return
@@ -114,14 +125,19 @@ class Mender:
         side, namespace = SIDES[fault.direction], fault.subject.namespace
         rules = [rule_document(one.peer, one.ports, side, namespace) for one in required]
         if fault.rule is not None:
-            key = (fault.rule.kind, fault.rule.namespace, fault.rule.name)
-            policy = self._proof.stage.snapshot.objects.get(key)
+            policy, number = self._deciding(fault), int(fault.rule.path[2])
+            if isinstance(policy, ClusterPolicy):
+                yield from cluster_mend.closings(policy, fault.direction, number, need)
             if isinstance(policy, NetworkPolicy):
-                number = int(fault.rule.path[2])
                 yield from edits.removals(policy, fault.direction, number, fault.matched)
                 yield edits.replace_rule(policy, fault.direction, number, rules)
         elif fault.reason is Reason.NOT_ISOLATED:
             yield self._new_policy(party, namespace, fault.direction, rules)
+
+    def _deciding(self, fault: Fault) -> Object | None:
+        """The policy whose rule decides."""
+        rule = fault.rule
+        return self._proof.stage.snapshot.objects.get((rule.kind, rule.namespace, rule.name)) if rule else None
 
     def _isolating(self, fault: Fault) -> dict[tuple[str, str], NetworkPolicy]:
         """The policies that isolate the subject, those about the fewest pods first."""

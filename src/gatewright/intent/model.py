@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatewright.engine.ports import Protocol
+from gatewright.errors import Problem
 from gatewright.objects.meta import LabelSelector
 from gatewright.objects.origin import Origin
 from gatewright.objects.policy import IPBlock
@@ -128,7 +129,10 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A model file, or several merged. `dns` None: nothing is said of it; `uses_dns` False: there is none."""
+    """A model file, or several merged. `dns` None: nothing is said of it; `uses_dns` False: there is none.
+
+    `problems` are what is wrong with them so far: an entry with a fault is left out, and `bind` refuses the whole.
+    """
 
     origin: Origin
     components: tuple[Component, ...] = ()
@@ -137,3 +141,4 @@ class Traffic:
     never: tuple[Flow, ...] = ()
     dns: Outside | None = None
     uses_dns: bool = True
+    problems: tuple[Problem, ...] = ()

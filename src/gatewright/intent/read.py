@@ -1,7 +1,8 @@
 """One model file: text in, the model and every fault out.
 
 The file is read strictly: an unknown field, a doubled key, an entry of the wrong shape are faults with their line and,
-where there is one, the nearest right word. Names are not looked up here: another file may say what they stand for.
+where there is one, the nearest right word. An entry with a fault is left out, but its name is known. Names are not
+looked up here: another file may say what they stand for.
 """
 
 from __future__ import annotations
@@ -35,16 +36,19 @@ class Include:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What stands in one file."""
+    """What stands in one file. `names` are those of its parties, also of such as cannot be read.
+
+    None where nothing can be known of them.
+    """
 
     traffic: Traffic
     includes: tuple[Include, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    names: frozenset[str] | None = None
 
     @classmethod
     def refused(cls, *problems: Problem) -> ModelFile:
         """A file of which nothing can be read."""
-        return cls(Traffic(Origin("", 0)), (), problems)
+        return cls(Traffic(Origin("", 0), problems=problems))
 
 
 def read_model(text: str, name: str) -> ModelFile:
@@ -74,7 +78,11 @@ def read_model(text: str, name: str) -> ModelFile:
         dns=dns,
         uses_dns="dns" not in fields or fields["dns"].value != "none",
     )
-    return ModelFile(traffic, tuple(_includes(fields)), tuple(file.problems))
+    includes = tuple(_includes(fields))
+    parties = [fields[field].value for field in ("components", "outside") if field in fields]
+    named = all(isinstance(one, dict) for one in parties)
+    names = frozenset(name for one in parties for name in one) if named else None
+    return ModelFile(replace(traffic, problems=tuple(file.problems)), includes, names)
 
 
 def _named(fields: dict[str, Node], field: str) -> list[Node]:
@@ -99,6 +107,7 @@ def _includes(fields: dict[str, Node]) -> Iterator[Include]:
 
 
 def _component(node: Node, namespace: str) -> Component | None:
+    before = len(node.file.problems)
     name = _party_name(node)
     fields = node.fields((*POD_FIELDS, "ports", "dns"), "a mapping that says which pods it is")
     if not isinstance(node.value, dict):
@@ -106,11 +115,17 @@ def _component(node: Node, namespace: str) -> Component | None:
     ports = _ports(fields)
     by_name = fields["dns"].flag() if "dns" in fields else None
     pods = read_pods(node, fields, namespace)
-    return Component(name, pods, ports, by_name, node.entry) if name and pods else None
+    return Component(name, pods, ports, by_name, node.entry) if pods and node.file.is_sound(before) else None
 
 
 def _outside(node: Node, namespace: str) -> Outside | None:
     """A party outside: addresses (in short or under `addresses`), or somebody else's pods."""
+    before = len(node.file.problems)
+    party = _read_outside(node, namespace)
+    return party if node.file.is_sound(before) else None
+
+
+def _read_outside(node: Node, namespace: str) -> Outside | None:
     name = _party_name(node)
     if not isinstance(node.value, dict):
         blocks = read_blocks(node)
@@ -167,7 +182,9 @@ def _port(node: Node) -> Port:
 
 def _flows(fields: dict[str, Node], field: str) -> Iterator[Flow]:
     for node in fields[field].items("flows") if field in fields else ():
-        yield from _flow(node)
+        before = len(node.file.problems)
+        found = [*_flow(node)]
+        yield from found if node.file.is_sound(before) else ()
 
 
 def _flow(node: Node) -> Iterator[Flow]:

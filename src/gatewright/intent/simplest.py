@@ -5,10 +5,10 @@ A port that has a name alone has some number on that pod, which nothing else the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gatewright.engine.ports import LAST_PORT, PortSet, Protocol, Ranges, contains
-from gatewright.engine.selectors import Requirement, matches, requirements
+from gatewright.engine.selectors import Requirement, matches, requirement_holds, requirements
 from gatewright.intent.model import Port
 from gatewright.intent.numbers import port_set
 from gatewright.objects.meta import LabelSelector
@@ -18,11 +18,21 @@ SOME_VALUE = "any"
 
 def simplest_labels(selector: LabelSelector) -> dict[str, str] | None:
     """The fewest labels that a selector matches, the first values in order; None where nothing can match it."""
+    return labels_like({}, selector)
+
+
+def labels_like(sample: Mapping[str, str], *selectors: LabelSelector) -> dict[str, str] | None:
+    """The labels nearest to a sample that every selector matches; None where nothing can meet all of them."""
     by_key: dict[str, list[Requirement]] = {}
-    for requirement in requirements(selector):
+    for requirement in (one for selector in selectors for one in requirements(selector)):
         by_key.setdefault(requirement[0], []).append(requirement)
-    labels = {key: value for key, own in by_key.items() if (value := _value(own)) is not None}
-    return labels if matches(selector, labels) else None
+    labels = dict(sample)
+    for key, own in by_key.items():
+        if not all(requirement_holds(one, labels) for one in own):
+            labels.pop(key, None)
+            if (value := _value(own)) is not None:
+                labels[key] = value
+    return labels if all(matches(selector, labels) for selector in selectors) else None
 
 
 def _value(own: list[Requirement]) -> str | None:

@@ -143,9 +143,14 @@ def remove(nft: Nft, table: str = Options().table) -> None:
 def generation(nft: Nft | None = None) -> int:
     """How many transactions the packet filter has seen, of the namespace that `nft` or the calling thread is in."""
     with nft.netlink() if nft else Netlink(NETLINK_NETFILTER) as netlink:
-        for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
-            (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
-            return int(number)
+        return ask_generation(netlink)
+
+
+def ask_generation(netlink: Netlink) -> int:
+    """The same, over a socket that is open."""
+    for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
+        (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
+        return int(number)
     return 0
 
 

@@ -83,11 +83,12 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """What a call of `revoke` did: connections ended, connections that may go on again, connections judged."""
+    """What a call of `revoke` did: connections ended, that may go on again, judged, and that are marked now."""
 
     revoked: int
     restored: int
     judged: int
+    marked: int
 
 
 def revoke(
@@ -103,7 +104,7 @@ def revoke(
     connection lives as long as it likes: it was allowed by the one it belongs to. Raises NotPermitted, NetlinkFailed.
     """
     pods, node = frozenset(pods), frozenset(node)
-    revoked = restored = judged = 0
+    revoked = restored = judged = ended = 0
     with Netlink(NETLINK_NETFILTER) as netlink:
         for flow in flows(pods):
             if flow.related:
@@ -113,7 +114,8 @@ def revoke(
             if keep == marked and _set_mark(netlink, flow, 0 if keep else mask, mask):
                 restored += keep
                 revoked += not keep
-    return Revocation(revoked, restored, judged)
+            ended += not keep
+    return Revocation(revoked, restored, judged, ended)
 
 
 def forget_marks(mask: int = Options().revoked_mask) -> int:

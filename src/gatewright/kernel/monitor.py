@@ -1,24 +1,32 @@
 """Says within milliseconds that somebody else touched our table.
 
-The kernel numbers the transactions of the packet filter, and its number alone says nothing: service proxies change
+The kernel numbers the transactions of the packet filter, and the number alone says nothing: service proxies change
 their own tables all day long. But it also tells what each transaction changed, and who made it. Here that is cut down
 to transactions that touch our table and that are not ours.
 
-What is ours is known by the generation that `apply` left behind (`Monitor.ours`); process ids would do only where
-the kernel's are the ones we see, which they are not in a container. When the kernel had to throw notifications away,
-that is said too: the table may have been altered.
+Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that was
+seen when it first rose by one, and so by us alone. Our own idea of a process id would not do: the kernel's are the
+machine's, a container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more
+than one stays doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
+
+When the kernel had to throw notifications away, that is said too: the table may have been altered.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gatewright.kernel.apply import ask_generation
 from gatewright.kernel.errors import NetlinkFailed, NotPermitted
-from gatewright.kernel.netlink import NETLINK_NETFILTER, Listener, Message, attributes
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Listener, Message, Netlink, attributes
+from gatewright.kernel.nft import COMMAND
 
 _GROUP = 7
 """NFNLGRP_NFTABLES."""
@@ -29,7 +37,7 @@ _BUFFER = 8 << 20
 _MOST_READS = 256
 """In one call; what is still there keeps the descriptor readable."""
 _REMEMBERED = 4096
-"""Generations of our own that are kept, should their notifications be read late."""
+"""Times that we made transactions, should their notifications be read late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +70,14 @@ class Monitor:
     def __init__(self, table: str, buffer: int = _BUFFER) -> None:
         """Raises NotPermitted or NetlinkFailed."""
         self._transaction = _Transaction(table.encode() + b"\0")
-        self._own: deque[int] = deque(maxlen=_REMEMBERED)
-        self._listener = Listener(NETLINK_NETFILTER, buffer)
-        try:
-            self._listener.join(_GROUP)
-        except PermissionError as error:
-            self._listener.close()
-            raise NotPermitted("follow changes of the packet filter") from error
-        except OSError as error:
-            self._listener.close()
-            raise NetlinkFailed(f"changes of the packet filter cannot be followed: {error.strerror}") from error
+        self._own: deque[range] = deque(maxlen=_REMEMBERED)
+        self._name = Path("/proc/thread-self/comm").read_text().rstrip("\n")
+        self._pid: int | None = None
+        with ExitStack() as stack:
+            self._listener = stack.enter_context(Listener(NETLINK_NETFILTER, buffer))
+            self._asking = stack.enter_context(Netlink(NETLINK_NETFILTER))
+            _join(self._listener)
+            self._stack = stack.pop_all()
         self._listener.listen()
 
     def __enter__(self) -> Self:
@@ -88,15 +94,20 @@ class Monitor:
 
     def close(self) -> None:
         """Stops following."""
-        self._listener.close()
+        self._stack.close()
 
-    def ours(self, generation: int | None) -> None:
-        """Says that we made the transaction that led to this generation; to be called before the next `read`."""
-        if generation is not None:
-            self._own.append(generation)
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """What changes the packet filter in it, on this thread, is our own. Not to be read meanwhile.
+
+        If it raises, nothing counts as ours: the table holds what nobody is sure of.
+        """
+        before = ask_generation(self._asking)
+        yield
+        self._own.append(range(before + 1, ask_generation(self._asking) + 1))
 
     def read(self) -> list[Alteration | Missed]:
-        """What others did to our table since, without waiting for more; empty: nothing."""
+        """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
         found: list[Alteration | Missed] = []
         for _ in range(_MOST_READS):
             received = self._listener.receive()
@@ -107,8 +118,27 @@ class Monitor:
             if not received:
                 break
             done = (self._transaction.take(message) for message in received)
-            found += [one for one in done if one is not None and one.generation not in self._own]
+            found += [one for one in done if one is not None and not self._is_own(one)]
         return found
+
+    def _is_own(self, done: Alteration) -> bool:
+        made = next((made for made in reversed(self._own) if done.generation in made), None)
+        if made is None:
+            return False
+        if done.program == COMMAND:
+            return len(made) == 1
+        if self._pid is None and len(made) == 1 and done.program == self._name:
+            self._pid = done.pid
+        return done.pid == self._pid
+
+
+def _join(listener: Listener) -> None:
+    try:
+        listener.join(_GROUP)
+    except PermissionError as error:
+        raise NotPermitted("follow changes of the packet filter") from error
+    except OSError as error:
+        raise NetlinkFailed(f"changes of the packet filter cannot be followed: {error.strerror}") from error
 
 
 class _Transaction:

@@ -11,6 +11,7 @@ them would do, as long as history does not choose.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from gatewright.engine.layers import variant
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, TierRules
 from gatewright.engine.podset import PodSet
 from gatewright.engine.roster import Move
+from gatewright.kernel.affected import affected
 from gatewright.kernel.change import NO_CHANGE, Change, Edits, MapChange
 from gatewright.kernel.classes import Addresses, CompiledRules, Ground, PodClass, begin, end, follow
 from gatewright.kernel.denial import counters, limits
@@ -84,6 +86,10 @@ class NodeProgram:
         following = variant(self)
         following.guards = guards
         return following, Change(sets=guard_changes(self.options, self.guards, guards))
+
+    def affected(self, change: Change) -> frozenset[IPAddress]:
+        """The pods to which the change that led here may forbid something: whose connections are to be judged again."""
+        return frozenset(map(_address, affected(change, self.classes)))
 
     @property
     def classes(self) -> Iterator[PodClass]:
@@ -185,6 +191,11 @@ class _Side:
             added = [(number, name) for number, was, now in moved if was != now for name in now]
             if gone or added:
                 edits.maps.append(MapChange(verdict_map(self.direction, family), gone, added))
+
+
+def _address(numbered: tuple[int, int]) -> IPAddress:
+    family, number = numbered
+    return ipaddress.IPv4Address(number) if family == 4 else ipaddress.IPv6Address(number)
 
 
 def _addresses_differ(move: Move) -> bool:

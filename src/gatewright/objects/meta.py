@@ -9,12 +9,15 @@ import msgspec
 from gatewright.objects.origin import Origin
 
 
-class Strict(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class Strict(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, gc=False):
     """A part of an object in which an unknown field is an error (policies: an ignored field would change meaning)."""
 
 
-class Lenient(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part of an object of which the product reads some fields and passes over the others."""
+class Lenient(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """A part of an object of which the product reads some fields and passes over the others.
+
+    What is decoded is a tree, so the garbage collector need not know of it: a large cluster is a million such parts.
+    """
 
 
 class OwnerReference(Lenient, frozen=True):

@@ -31,6 +31,9 @@ _VALUE_RULE = (
 PORT_RANGE_RULE = "must be between 1 and 65535, inclusive"
 CIDR_RULE = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_BYTE}(\.{_BYTE}){{3}}", re.ASCII)
+
 
 def _full(pattern: str, text: str) -> bool:
     return re.fullmatch(pattern, text, re.ASCII) is not None
@@ -89,6 +92,17 @@ def port_name_faults(name: str) -> list[str]:
     if name.startswith("-") or name.endswith("-"):
         faults.append("must not begin or end with a hyphen")
     return faults
+
+
+def is_address(text: str) -> bool:
+    """An address of either family, without a zone: one that means the same on every machine."""
+    if _IPV4.fullmatch(text):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def cidr_faults(cidr: str) -> list[str]:

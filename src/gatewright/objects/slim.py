@@ -8,8 +8,6 @@ anything is built of them.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import sys
 from typing import Annotated, TypeVar
 
@@ -17,6 +15,7 @@ import msgspec
 
 from gatewright.objects.core import Container, ContainerPort, Pod, PodIP, PodSpec, PodStatus
 from gatewright.objects.meta import Lenient, Object, ObjectMeta
+from gatewright.objects.names import is_address
 
 PROTOCOLS = frozenset(("TCP", "UDP", "SCTP"))
 MOST_SHARED = 8192
@@ -28,12 +27,10 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 K = TypeVar("K")
 V = TypeVar("V")
 
-_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_BYTE}(\.{_BYTE}){{3}}", re.ASCII)
 _NO_LABELS = msgspec.Raw(b"{}")
 
 
-class _Meta(Lenient, frozen=True, gc=False):
+class _Meta(Lenient, frozen=True):
     name: Name
     namespace: str = ""
     resource_version: str = ""
@@ -42,19 +39,19 @@ class _Meta(Lenient, frozen=True, gc=False):
     deletion_timestamp: str | None = None
 
 
-class _Container(Lenient, frozen=True, gc=False):
+class _Container(Lenient, frozen=True):
     ports: tuple[ContainerPort, ...] = ()
     restart_policy: str | None = None
 
 
-class _Spec(Lenient, frozen=True, gc=False):
+class _Spec(Lenient, frozen=True):
     containers: tuple[_Container, ...] = ()
     init_containers: tuple[_Container, ...] = ()
     node_name: str = ""
     host_network: bool = False
 
 
-class WirePod(Lenient, frozen=True, gc=False):
+class WirePod(Lenient, frozen=True):
     """A pod as it is decoded: nothing is built of what is passed over, and labels only when they are new."""
 
     metadata: _Meta
@@ -177,14 +174,3 @@ def _addresses(listed: tuple[PodIP, ...], single: str) -> list[str]:
         if not is_address(one):
             raise Unusual(f"{one!r} is no address")
     return found
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an address of either family, as the engine reads them."""
-    if _IPV4.fullmatch(text):
-        return True
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

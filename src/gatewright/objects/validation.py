@@ -189,11 +189,7 @@ def _pod(pod: Pod) -> Faults:
 
 
 def _address(text: str, path: Path) -> Faults:
-    if not text:
-        return
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
+    if text and not names.is_address(text):
         yield from _invalid(path, text, ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"])
 
 

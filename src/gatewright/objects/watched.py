@@ -16,7 +16,8 @@ from gatewright.objects.closed import fail_closed
 from gatewright.objects.core import Pod, PodIP, PodStatus
 from gatewright.objects.kinds import KINDS, Kind, scoped
 from gatewright.objects.meta import Key, Lenient, Object
-from gatewright.objects.slim import Name, Slimming, Unusual, WirePod, is_address
+from gatewright.objects.names import is_address
+from gatewright.objects.slim import Name, Slimming, Unusual, WirePod
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """The annotation of the bookmark after which a streaming list is complete (KEP-3157)."""
@@ -26,7 +27,7 @@ class NotAnEvent(ValueError):
     """A line that is no watch event, or an event whose object names nothing. The text says why."""
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One object of a list or an event.
 
     `object` is None where it cannot be read: then `problems` say why, and `closed` may stand for it, which allows no
@@ -41,7 +42,7 @@ class Item(msgspec.Struct, frozen=True):
     created: str = ""
 
 
-class ItemPage(msgspec.Struct, frozen=True):
+class ItemPage(msgspec.Struct, frozen=True, gc=False):
     """One page of a list: its objects, the token of the next page, and the version of the list."""
 
     items: list[Item]
@@ -49,7 +50,7 @@ class ItemPage(msgspec.Struct, frozen=True):
     resource_version: str
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a watch. `type` is ADDED, MODIFIED, DELETED (these have an item), BOOKMARK or ERROR.
 
     `initial_events_end` marks the bookmark that ends a streaming list; `status` is the Status of an ERROR.
@@ -102,7 +103,16 @@ class _Line(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+def _work_out(*types: type[msgspec.Struct]) -> None:
+    """Let msgspec look at types now, where one thread makes the readers of all.
+
+    Else it does so at their first use, without a lock: several streams that begin at once would end the process.
+    """
+    for one in types:
+        msgspec.json.Decoder(one)
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unusual)
 
 
 class Reader:
@@ -116,6 +126,7 @@ class Reader:
         self.version = self.kind.served[0]
         self._api_version = f"{group}/{self.version}" if group else self.version
         self._slimming = Slimming()
+        _work_out(_List, _Line, _Bookmark, _Named, _PodList, WirePod, self.kind.struct)
 
     @property
     def path(self) -> str:
@@ -128,7 +139,7 @@ class Reader:
         if self.kind.struct is Pod:
             try:
                 return self._usual_pods(data)
-            except (*_UNREADABLE, Unusual):
+            except _UNREADABLE:
                 pass  # one of them is not as pods usually are: read each by itself
         try:
             page = msgspec.json.decode(data, type=_List)
@@ -159,7 +170,7 @@ class Reader:
         if self.kind.struct is Pod:
             try:
                 return self._usual_pod(msgspec.json.decode(raw, type=WirePod))
-            except (*_UNREADABLE, Unusual):
+            except _UNREADABLE:
                 pass
         metadata = msgspec.json.decode(raw, type=_Named).metadata
         namespace = (metadata.namespace or "default") if self.kind.namespaced else ""
@@ -167,24 +178,19 @@ class Reader:
         version, created = metadata.resource_version or "", metadata.creation_timestamp or ""
         item, faults, unknown = read_item(raw, self.kind)
         problems = [unknown_text(path) for path in unknown] or [fault_text(fault) for fault in faults]
-        slim: Object | None = None
         if item is not None:
-            try:
-                slim = self._named(item)
-            except Unusual as error:
-                problems = [str(error)]
-        closed = None if slim is not None else self._closed(raw, item)
-        return Item(key, version, slim, tuple(problems), closed, created)
+            return Item(key, version, self._named(item), tuple(problems), None, created)
+        return Item(key, version, None, tuple(problems), self._closed(raw), created)
 
     def _named(self, item: Object) -> Object:
         """The object, slim, by its kind and in its namespace."""
         item = msgspec.structs.replace(scoped(item, self.kind), kind=self.name, api_version=self._api_version)
         return self._slimming.of(item)
 
-    def _closed(self, raw: msgspec.Raw, item: Object | None) -> Object | None:
-        """What may stand for an object that cannot be used; `item` is it, where only its values are at fault."""
+    def _closed(self, raw: msgspec.Raw) -> Object | None:
+        """What may stand for an object that cannot be used."""
         try:
-            closed = item or fail_closed(msgspec.json.decode(raw), self.kind)
+            closed = fail_closed(msgspec.json.decode(raw), self.kind)
         except _UNREADABLE:
             return None
         if isinstance(closed, Pod):

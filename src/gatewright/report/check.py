@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from gatewright.engine.model import Endpoint, RuleOrigin
-from gatewright.engine.verdict import Party, Reason
+from gatewright.engine.model import RuleOrigin
+from gatewright.engine.verdict import Reason
 from gatewright.findings.model import Finding, Place, Related, Severity
 from gatewright.findings.rule import Description
 from gatewright.intent.cause import Fault
@@ -22,7 +23,6 @@ SCHEMA = "gatewright/check/v1"
 FORMATS = findings_report.FORMATS
 MOST_LINES = 4
 """Connections shown of one failure in text; JSON has all."""
-MANY = "So many failures: mends were looked for the first ones alone; make these changes, and check again."
 NO_MEND = "no single change surely mends this alone; `gatewright plan` writes policies that do"
 
 IDS = {Kind.BLOCKED: "GT001", Kind.FORBIDDEN: "GT002", Kind.BEYOND: "GT003"}
@@ -69,8 +69,7 @@ def to_text(checked: Checked, name: str) -> str:
     """A block a failure, and what it comes to in one line."""
     told: set[str] = set()
     blocks = ["".join(f"{line}\n" for line in failure_lines(failure, told)) for failure in checked.failures]
-    many = f"{MANY}\n" if any(not failure.searched for failure in checked.failures) else ""
-    return "\n".join([*blocks, f"{summary(checked, name)}\n{many}"])
+    return "\n".join([*blocks, f"{summary(checked, name)}\n"])
 
 
 def summary(checked: Checked, name: str) -> str:
@@ -99,22 +98,21 @@ def failure_lines(failure: Failure, told: set[str] | None = None) -> Iterator[st
         return
     for edit in failure.mend.edits:
         mend = f"  mend: {edit.what}{_place(edit.at)}"
-        if told is not None and mend in told:
-            yield f"{mend}, as above"
-            continue
-        yield mend
-        yield from (f"    {one}" for one in (snippet(edit.lines) if edit.lines else ()))
+        lines = [mend, *(f"    {one}" for one in (snippet(edit.lines) if edit.lines else ()))]
+        whole = "\n".join(lines)
+        yield from [f"{mend}, as above"] if told is not None and whole in told else lines
         if told is not None:
-            told.add(mend)
+            told.add(whole)
 
 
 def _head(failure: Failure) -> str:
     unsure = "" if failure.sure else ", depending on addresses that are not known yet (--pod-cidr narrows it)"
     if failure.kind is Kind.BLOCKED:
         return f"flow {failure.need} is blocked{unsure}"
+    when = " once there are such pods" if failure.awaited else ""
     if failure.kind is Kind.FORBIDDEN:
-        return f"never {failure.need}, but it is allowed{unsure}"
-    return f"allowed beyond the model{unsure}"
+        return f"never {failure.need}, but it is allowed{when}{unsure}"
+    return f"allowed beyond the model{when}{unsure}"
 
 
 def _where(failure: Failure) -> str:
@@ -130,7 +128,7 @@ def _culprit(failure: Failure) -> RuleOrigin | None:
 
 
 def _fault_lines(fault: Fault) -> Iterator[str]:
-    subject = f"{fault.direction} of {_short(fault.subject)}"
+    subject = f"{fault.direction} of {fault.who}"
     if fault.reason is Reason.ISOLATED:
         for policy in fault.policies:
             yield f"{subject}: isolated by {policy.policy}{_place(policy)}, and no rule matches"
@@ -146,10 +144,6 @@ def _fault_lines(fault: Fault) -> Iterator[str]:
 
 def _place(origin: RuleOrigin | None) -> str:
     return f" ({origin.where})" if origin is not None and origin.where else ""
-
-
-def _short(party: Party) -> str:
-    return party.path if isinstance(party, Endpoint) else str(party)
 
 
 def document(checked: Checked) -> dict[str, Any]:
@@ -175,6 +169,7 @@ def failure_json(failure: Failure) -> dict[str, Any]:
         "flow": str(failure.need) if failure.need else None,
         "where": str(flow.entry.origin) if flow else None,
         "sure": failure.sure,
+        "awaited": failure.awaited,
         "connections": lines,
         "faults": [_fault_json(one) for one in failure.example.faults],
         "mend": [_edit_json(edit) for edit in failure.mend.edits] if failure.mend else None,
@@ -185,7 +180,7 @@ def _fault_json(fault: Fault) -> dict[str, Any]:
     place = fault.place
     return {
         "direction": fault.direction.value,
-        "of": _short(fault.subject),
+        "of": fault.who,
         "reason": fault.reason.value,
         "policy": place.policy if place else None,
         "field": place.field if place else None,
@@ -207,6 +202,11 @@ def finding(failure: Failure, name: str) -> Finding:
     first = failure.lines[0]
     more = f" and {len(failure.lines) - 1} more" if len(failure.lines) > 1 else ""
     message = f"{_head(failure)}: {first.source} => {first.destination} : {first.ports}{more}"
-    remedy = " and ".join(edit.what for edit in failure.mend.edits) if failure.mend else NO_MEND
+    remedy = " and ".join(map(_in_one_line, failure.mend.edits)) if failure.mend else NO_MEND
     related = (Related(model, f"the line of {name}"),) if flow and culprit else ()
     return Finding(IDS[failure.kind], Severity.ERROR, message, place, remedy, None, related)
+
+
+def _in_one_line(edit: Edit) -> str:
+    """A change with what comes in, as YAML in one line."""
+    return f"{edit.what}: {json.dumps(edit.lines)}" if edit.lines else edit.what

@@ -19,7 +19,7 @@ from gatewright.kubeapi.status import said
 from gatewright.objects.api import NotAList, Page, read_page
 from gatewright.objects.kinds import KINDS, Kind
 from gatewright.objects.read import Parsed
-from gatewright.sources.connection import extensions, opened, told
+from gatewright.sources.connection import HEADERS, extensions, opened, told
 from gatewright.sources.kubeconfig import ClusterUnavailable, Configuration, Where, configuration
 from gatewright.sources.login import logged_in
 from gatewright.sources.progress import Progress, unheard
@@ -191,8 +191,8 @@ class _Listing:
 
     def _once(self, path: str, query: dict[str, Any]) -> tuple[int, bytes, float | None]:
         """(status, body, seconds to wait before asking again, None where the server names none)."""
-        headers, more = {"Accept": "application/json"}, extensions(self.config)
-        with self.client.stream("GET", path, params=query, headers=headers, extensions=more) as answer:
+        more = extensions(self.config)
+        with self.client.stream("GET", path, params=query, headers=HEADERS, extensions=more) as answer:
             data = bytearray()
             for chunk in answer.iter_bytes():
                 data += chunk

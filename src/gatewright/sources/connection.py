@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from gatewright.errors import line
@@ -17,6 +18,9 @@ from gatewright.sources.kubeconfig import PIPE, ClusterUnavailable, Configuratio
 if TYPE_CHECKING:
     import httpx2 as httpx
     from lightkube.config.models import User
+
+HEADERS = {"Accept": "application/json", "User-Agent": f"gatewright/{version('gatewright')}"}
+"""Of every request. The name stands in the audit log of the server."""
 
 _USER = re.compile(r"//[^/@]*@")
 """The name and password in a URL, which no message shows."""

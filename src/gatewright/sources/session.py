@@ -46,7 +46,7 @@ class Session:
         self._lock = threading.Lock()
         self._access: Access | None = None
         self._login: Login | None = None
-        self._read: tuple[Configuration, tuple[bytes, ...]] | None = None
+        self._read: tuple[Configuration, dict[str, bytes]] | None = None
         self._looked = 0.0
         self._refused = False
 
@@ -80,8 +80,8 @@ class Session:
             return self._access
         login = logged_in(config.single.user, config.name)
         user = login.user
-        if user.token_file:
-            token = Path(user.token_file).read_text(encoding="utf-8").strip()
+        if user.token_file:  # read here, so that the library does not read it at a time of its own
+            token = read[1][user.token_file].decode("utf-8", "replace").strip()
             user = msgspec.structs.replace(user, token=token, token_file=None)
         self._read, self._login = read, login
         return Access(config, user)
@@ -94,13 +94,13 @@ class Session:
         return datetime.now(UTC) >= expires - EARLY
 
 
-def _contents(config: Configuration) -> tuple[bytes, ...]:
+def _contents(config: Configuration) -> dict[str, bytes]:
     """What stands in the files that the configuration names. Raises ClusterUnavailable."""
     cluster, user = config.single.cluster, config.single.user
     assert user is not None
     files = (cluster.certificate_auth, user.client_cert, user.client_key, user.token_file)
     try:
-        return tuple(Path(file).read_bytes() for file in files if file)
+        return {file: Path(file).read_bytes() for file in files if file}
     except OSError as error:
         raise ClusterUnavailable(
             f"{config.name}: {error.filename}: {error.strerror}; mend the path or the file"

@@ -24,7 +24,7 @@ from gatewright.kubeapi.reflector import Reflector, Request, Update
 from gatewright.objects.kinds import POLICY_GROUP
 from gatewright.objects.meta import Key
 from gatewright.objects.watched import Reader
-from gatewright.sources.connection import extensions, opened, told
+from gatewright.sources.connection import HEADERS, extensions, opened, told
 from gatewright.sources.kubeconfig import ClusterUnavailable, Where
 from gatewright.sources.session import Access, Session
 
@@ -77,6 +77,7 @@ class KindStatus:
 
     `connected` is whether a watch is open, since when (`since`) it is or is not. `absent` is whether the cluster does
     not have the kind. `last_error` is empty while all is well. `problems` are objects that cannot be read whole.
+    `ended` says that nobody follows the kind any more: it was stopped, or what received the deliveries raised an error.
     """
 
     kind: str
@@ -91,12 +92,13 @@ class KindStatus:
     reconnects: int
     last_error: str
     problems: tuple[Problem, ...]
+    ended: bool
 
 
 class ClusterWatch:
     """Follows the kinds of a cluster. `deliver` is called by several threads, for each kind in order.
 
-    What `deliver` raises ends that kind's thread and is a fault of the program; it shows in `status`.
+    What `deliver` raises is a fault of the program: it ends that kind's thread, and `status` says so.
     """
 
     def __init__(
@@ -161,6 +163,7 @@ class _Watcher:
         self._deliver = deliver
         self._stopping = stopping
         self._since = time.monotonic()
+        self._ended = False
         self.status = self._report()
 
     def _run(self) -> None:
@@ -174,6 +177,7 @@ class _Watcher:
             raise
         finally:
             self.connection.close()
+            self._ended = True
             self._publish()
 
     def _ask(self, request: Request) -> None:
@@ -181,21 +185,21 @@ class _Watcher:
         try:
             access = self._session.access()
             with self.connection.get(access, request) as answer:
-                self._read(answer, access)
+                self._read(answer, access, request)
         except ClusterUnavailable as error:
             if not self._stopping.is_set():
                 silent = type(error.__cause__).__name__ == "ReadTimeout"
                 self._reflector.failed(line(error), time.monotonic(), silent=silent)
                 self._publish()
 
-    def _read(self, answer: httpx.Response, access: Access) -> None:
+    def _read(self, answer: httpx.Response, access: Access, request: Request) -> None:
         reflector = self._reflector
         asked = retry_after(answer.headers.get("Retry-After"))
         reflector.answered(answer.status_code, asked, time.monotonic())
         if answer.status_code == 401:
             self._session.refused(access)
         self._publish()
-        for chunk in answer.iter_bytes():
+        for chunk in _chunks(answer, access, request):
             now = time.monotonic()
             self._hand_on(reflector.received(chunk, now), now)
             if not reflector.wants_more or self._stopping.is_set():
@@ -235,6 +239,7 @@ class _Watcher:
                 for (kind, *path), whats in one.held.problems.items()
                 for what in whats
             ),
+            self._ended,
         )
 
 
@@ -250,19 +255,20 @@ class _Connection:
 
     @contextlib.contextmanager
     def get(self, access: Access, request: Request) -> Iterator[httpx.Response]:
-        """The answer, while it comes. Raises ClusterUnavailable for all that goes wrong on the way."""
+        """The head of an answer. Raises ClusterUnavailable for all that goes wrong on the way to it."""
         import httpx2 as httpx
 
         config = access.config
         timeout = httpx.Timeout(CONNECTING, read=request.patience)
         more = {**extensions(config), "trace": self._trace}
-        with told(config, request.patience):
-            client = self._client_of(access)
-            headers = {"Accept": "application/json"}
-            with client.stream(
-                "GET", request.path, params=request.query, headers=headers, extensions=more, timeout=timeout
-            ) as answer:
-                yield answer
+        with contextlib.ExitStack() as stack:
+            with told(config, request.patience):
+                client = self._client_of(access)
+                answering = client.stream(
+                    "GET", request.path, params=request.query, headers=HEADERS, extensions=more, timeout=timeout
+                )
+                answer = stack.enter_context(answering)
+            yield answer  # what goes wrong with its content is no fault of the connection
 
     def hang_up(self) -> None:
         """Break off whatever is under way; the thread that waits for it goes on at once."""
@@ -292,6 +298,12 @@ class _Connection:
                         self._socket.setsockopt(*option)
                 if self._stopping.is_set():
                     _shut(self._socket)
+
+
+def _chunks(answer: httpx.Response, access: Access, request: Request) -> Iterator[bytes]:
+    """The body of an answer as it comes. Raises ClusterUnavailable where the connection breaks."""
+    with told(access.config, request.patience):
+        yield from answer.iter_bytes()
 
 
 def _shut(one: socket.socket) -> None:

@@ -48,6 +48,13 @@ def refusal(model: str, manifests: str = "") -> str:
     return str(caught.value)
 
 
+def refusals(files: dict[str, str]) -> list[str]:
+    """What is said of a model of several files, a line each."""
+    with pytest.raises(InvalidInput) as caught:
+        bind(read(files))
+    return str(caught.value).splitlines()
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_bad_model_is_refused(name: str) -> None:
     assert refusal(REFUSED[name]["model"]) == REFUSED[name]["said"]
@@ -103,10 +110,84 @@ def test_forms_of_ports(written: Any) -> None:
     assert component.ports == (PORT_FORMS[written],)
 
 
+FAULTS = {
+    "t.yaml": """\
+extends: [a.yaml]
+componets: {}
+components:
+  web: {labels: {app: web}, ports: [80]}
+  canary: {labels: {app: web, track: canary}}
+  api: {labels: {app: api}, ports: [81], replicas: 2}
+outside: {users: anywhere}
+flows:
+- wbe -> db
+- web -> db: 99
+- users -> web
+- web -> api
+- web => db
+- users -> users
+never:
+- users -> web
+""",
+    "a.yaml": """\
+extends: [b.yaml]
+components:
+  db: {labels: {app: db}, ports: [3306]}
+""",
+    "b.yaml": """\
+extends: a.yaml
+components:
+  web: {labels: {a: b}}
+  cache: {labels: {app: db}}
+""",
+}
+TOLD = """\
+b.yaml:3: extends: the files extend each other: a.yaml -> b.yaml -> a.yaml; take one line out
+b.yaml:5: web: the name is taken at t.yaml:6; choose another
+b.yaml:6: components db (a.yaml:5) and cache overlap: both select a pod with app=db; tell them apart
+t.yaml:4: componets: unknown field, did you mean "components"?
+t.yaml:7: components web (t.yaml:6) and canary overlap: both select a pod with app=web,track=canary; tell them apart
+t.yaml:8: components.api.replicas: unknown field (known: labels, selector, workload, service, namespace, \
+namespaceSelector, ports, dns)
+t.yaml:11: wbe -> db: there is no component or outside party 'wbe', did you mean "web"?
+t.yaml:12: web -> db : 99: db (a.yaml:5) opens TCP 3306, not TCP 99; write its port there too
+t.yaml:15: flows[4]: 'web => db' is no flow; write FROM -> TO, FROM -> TO: PORTS, or a mapping with from and to
+t.yaml:16: users -> users: both sides are outside; a flow begins or ends at a component
+t.yaml:18: never users -> web: users -> web (t.yaml:13) allows it; take one of the lines out
+"""
+
+
+def test_every_fault_of_every_kind_is_told_in_one_run() -> None:
+    """With its line; api, of which a field is wrong, is known by name, and nothing more is said of it."""
+    assert refusals(FAULTS) == TOLD.splitlines()
+
+
+def test_of_an_entry_with_a_fault_nothing_else_is_told() -> None:
+    """Its ports would be missed by the flow, and its pods be those of the other one."""
+    model = """\
+components:
+  web: {labels: {a: web}, ports: [80]}
+  api: {labels: {a: web}, ports: [eighty one]}
+flows: [web -> api]
+"""
+    (told,) = refusal(model).splitlines()
+    assert told.startswith("t.yaml:5: components.api.ports[0]: 'eighty one' is not a port: ")
+
+
+def test_names_are_not_unknown_while_a_file_cannot_be_read() -> None:
+    files = {
+        "t.yaml": "extends: [gone.yaml, broken.yaml]\ncomponents: {a: {labels: {a: b}, ports: [1]}}\nflows: [a -> b]"
+    }
+    told = refusals({**files, "broken.yaml": "components: [}"})
+    assert [line.split(": ")[0] for line in told] == ["broken.yaml:3", "t.yaml:3"]
+    assert "t.yaml:5: a -> b: there is no component" in refusals({**files, "gone.yaml": "", "broken.yaml": ""})[0]
+
+
 def test_every_problem_of_every_file_is_told() -> None:
-    with pytest.raises(InvalidInput) as caught:
-        read({"t.yaml": "extends: [a.yaml, b.yaml]\nflow: []", "a.yaml": "components: {web: {}}", "b.yaml": "names: x"})
-    assert [problem.where for problem in caught.value.problems] == ["t.yaml:4", "a.yaml:3", "b.yaml:3"]
+    told = refusals(
+        {"t.yaml": "extends: [a.yaml, b.yaml]\nflow: []", "a.yaml": "components: {web: {}}", "b.yaml": "names: x"}
+    )
+    assert [line.split(": ")[0] for line in told] == ["a.yaml:3", "b.yaml:3", "t.yaml:4"]
 
 
 def test_files_of_several_teams_are_one_model() -> None:
@@ -135,23 +216,20 @@ def test_a_file_that_two_others_extend_is_read_once() -> None:
 
 
 def test_files_that_extend_each_other_are_refused_file_by_file() -> None:
-    with pytest.raises(InvalidInput) as caught:
-        read({"t.yaml": "extends: a.yaml", "a.yaml": "\nextends: [b.yaml]", "b.yaml": "extends: a.yaml"})
     said = "b.yaml:3: extends: the files extend each other: a.yaml -> b.yaml -> a.yaml; take one line out"
-    assert str(caught.value) == said
+    files = {"t.yaml": "extends: a.yaml", "a.yaml": "\nextends: [b.yaml]", "b.yaml": "extends: a.yaml"}
+    assert refusals(files) == [said]
 
 
 def test_a_name_that_two_files_give_is_refused() -> None:
     part = "components: {web: {labels: {a: b}}}"
-    with pytest.raises(InvalidInput) as caught:
-        read({"t.yaml": f"extends: a.yaml\n{part}", "a.yaml": part})
-    assert str(caught.value) == "a.yaml:3: web: the name is taken at t.yaml:4; choose another"
+    told = refusals({"t.yaml": f"extends: a.yaml\n{part}", "a.yaml": part})
+    assert told == ["a.yaml:3: web: the name is taken at t.yaml:4; choose another"]
 
 
 def test_a_file_that_is_not_there_is_told_at_the_line_that_names_it() -> None:
-    with pytest.raises(InvalidInput) as caught:
-        read({"t.yaml": "extends: [gone.yaml]"})
-    assert str(caught.value) == "t.yaml:3: gone.yaml cannot be read: no such file or directory"
+    told = refusals({"t.yaml": "extends: [gone.yaml]"})
+    assert told == ["t.yaml:3: gone.yaml cannot be read: no such file or directory"]
 
 
 def test_comments_belong_to_the_entry_below_them() -> None:
@@ -292,6 +370,21 @@ NOT_FOUND: dict[str, tuple[str, str, str]] = {
 def test_what_manifests_do_not_say_is_refused(name: str) -> None:
     web, flow, said = NOT_FOUND[name]
     assert refusal(in_shop(web, flow), MANIFESTS) == said
+
+
+def test_what_manifests_do_not_say_is_told_beside_what_is_wrong_with_the_model() -> None:
+    model = """\
+namespace: shop
+components:
+  web: {workload: deploy/wob}
+  db: {labels: {app: caller}, port: 1}
+flows: [db -> wab]
+"""
+    assert [line.split(": ")[:2] for line in refusal(model, MANIFESTS).splitlines()] == [
+        ["t.yaml:5", "web"],
+        ["t.yaml:6", "components.db.port"],
+        ["t.yaml:7", "db -> wab"],
+    ]
 
 
 def test_components_that_select_one_pod_are_refused() -> None:

@@ -177,6 +177,17 @@ def test_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(capsys, "check", MODEL)[0] == 2
 
 
+def test_faults_of_the_model_and_of_the_manifests_are_told_together(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "t.yaml").write_text("apiVersion: gatewright/v1alpha1\nkind: Traffic\nflow: []\n")
+    (tmp_path / "m.yaml").write_text("a: [}\n")
+    for verb in ("plan", "check"):
+        code, out, err = run(capsys, verb, tmp_path / "t.yaml", "-f", tmp_path / "m.yaml")
+        assert (code, out) == (2, "")
+        assert [line.split(": ")[1] for line in err.splitlines()] == [f"{tmp_path}/t.yaml:3", f"{tmp_path}/m.yaml:1"]
+
+
 @pytest.mark.parametrize(
     "path", [MODEL, THREE_TIER, "examples/traffic/voting-app.yaml", "examples/traffic/online-boutique.yaml"]
 )
