@@ -8,6 +8,7 @@ when it is stopped. What was delivered stays true until the next delivery says o
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 import threading
@@ -44,6 +45,8 @@ NODE_KINDS = (
 RUNNING_PODS = {"Pod": "status.phase!=Succeeded,status.phase!=Failed"}
 """Field selectors that leave out pods which have finished: no policy is about them, and jobs leave many behind."""
 
+MOST_PROBLEMS = 100
+"""Objects that cannot be read and are named in a status, which is made after every event."""
 CONNECTING = 5.0
 """Seconds until a connection is there. The longest that `stop` may take, but for a login program that is running."""
 _KEEP_ALIVE = (
@@ -234,11 +237,7 @@ class _Watcher:
             one.relists,
             one.reconnects,
             one.last_error,
-            tuple(
-                Problem("", f"{kind} {'/'.join(filter(None, path))}: {what}")
-                for (kind, *path), whats in one.held.problems.items()
-                for what in whats
-            ),
+            _problems(self.kind, one.held.problems),
             self._ended,
         )
 
@@ -298,6 +297,18 @@ class _Connection:
                         self._socket.setsockopt(*option)
                 if self._stopping.is_set():
                     _shut(self._socket)
+
+
+def _problems(kind: str, found: Mapping[Key, tuple[str, ...]]) -> tuple[Problem, ...]:
+    """What is wrong with objects, by name; of very many the first, and how many more there are."""
+    told = [
+        Problem("", f"{kind} {'/'.join(filter(None, path))}: {what}")
+        for (_, *path), whats in itertools.islice(found.items(), MOST_PROBLEMS)
+        for what in whats
+    ]
+    if len(found) > MOST_PROBLEMS:
+        told.append(Problem("", f"{kind}: {len(found) - MOST_PROBLEMS} more objects cannot be read whole"))
+    return tuple(told)
 
 
 def _chunks(answer: httpx.Response, access: Access, request: Request) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ import pytest
 from gatewright.kubeapi import reflector
 from gatewright.objects.meta import Key, Object
 from gatewright.sources import kubeconfig as configuration
-from gatewright.sources import session
+from gatewright.sources import session, watch
 from gatewright.sources.kubeconfig import Where
 from gatewright.sources.watch import NODE_KINDS, ClusterWatch, Delivery, KindStatus
 from tests.unit.kubeapi.store import Store
@@ -270,6 +270,20 @@ def test_a_policy_that_cannot_be_read_is_said_and_the_last_good_one_stays(server
             store.delete("p")
         following.holds()
         assert following.status().problems == ()
+
+
+def test_of_very_many_unreadable_objects_some_are_named_and_the_others_counted(
+    server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MOST_PROBLEMS", 2)
+    server.stores[POLICIES] = Store()
+    with server.change(POLICIES) as store:
+        for number in range(5):
+            store.put(f"p{number}", spec={"podSelector": 3}, status=None)
+    with Following(where, kinds=(("networking.k8s.io", "NetworkPolicy"),)) as following:
+        problems = following.until(lambda status: status.problems).problems
+    assert [str(one).partition(": ")[0] for one in problems[:2]] == ["NetworkPolicy shop/p0", "NetworkPolicy shop/p1"]
+    assert str(problems[2]) == "NetworkPolicy: 3 more objects cannot be read whole"
 
 
 # Dead connections.

@@ -24,9 +24,10 @@ PODS = "/api/v1/pods"
 class WatchServer:
     """Stores by path, and what goes wrong.
 
-    `created` are the paths and objects of POST requests. `answers` are given
-    instead to the next requests: (status, headers, body). `token` is the one that is accepted.
-    `lingers` leaves a watch open that has told its last. `cut` are numbers of bytes after which the next watches break off, in the middle of whatever it is.
+    `created` are the paths and objects of POST requests. `answers` are given instead to the next requests: (status,
+    headers, body). `token` is the one that is accepted.
+    `lingers` leaves a watch open that has told its last. `cut` are numbers of bytes after which the next watches break
+    off, in the middle of whatever it is.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)
