@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import ipaddress
 import itertools
+import re
+from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gatewright.engine.model import Direction, RuleOrigin
+from gatewright.engine.ports import PortSet
 from gatewright.kernel.apply import apply, apply_change, generation, read_back, remove, replace
+from gatewright.kernel.batch import can_send
 from gatewright.kernel.delta import delta, difference
 from gatewright.kernel.errors import NftRefused
-from gatewright.kernel.nft import Library, Mode, Nft, Outcome
+from gatewright.kernel.guards import Guards
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes, dump
+from gatewright.kernel.nft import Library, Mode, Nft, NodeNft, Outcome
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
-from gatewright.kernel.preflight import everything, preflight
+from gatewright.kernel.preflight import everything
 from gatewright.kernel.staging import PIECE
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import whole
@@ -230,13 +238,6 @@ def test_a_program_too_large_for_a_message_comes_into_force_at_once(empty: Names
     assert set(backend.held) == {first is not None}
 
 
-def test_a_fit_kernel_lacks_nothing_and_the_check_leaves_nothing(empty: Namespace, nft: Nft) -> None:
-    def work() -> tuple[list[str], object]:
-        return [str(error) for error in preflight(nft)], nft.list_table(everything().table)
-
-    assert empty.run(work) == ([], None)
-
-
 @FEW
 @given(cases.worlds(), cases.worlds())
 def test_a_change_leaves_exactly_the_new_program(empty: Namespace, first: World, second: World) -> None:
@@ -252,6 +253,53 @@ def test_a_change_leaves_exactly_the_new_program(empty: Namespace, first: World,
         return read_back(nft)
 
     assert empty.run(work) == new
+
+
+DENIALS = Options(log_group=5, counters=True)
+
+
+@FEW
+@given(cases.worlds(), cases.worlds(), st.sampled_from((Options(), DENIALS)))
+def test_the_kernel_has_the_same_rules_by_messages_as_by_text(
+    empty: Namespace, first: World, second: World, options: Options
+) -> None:
+    old, new = (node_program(where, range(4), options=options) for where in (first, second))
+    change = difference(old, new)
+    assert change is not None
+    assume(can_send(change))
+
+    def work() -> None:
+        nft = Nft(Library())
+        replace(nft, old)
+        apply_change(nft, change)
+        assert read_back(nft) == new
+        sent = rules_held()
+        replace(nft, new)
+        assert sent == rules_held()
+
+    empty.run(work)
+
+
+SWAP_OF_ONE_BYTE = re.compile(re.escape(b"\x40\0\1\0\x0e\0\1\0byteorder\0") + b".{46}", re.DOTALL)
+"""nft swaps the bytes of a protocol number before it looks for it among ranges; it has one, so nothing is swapped."""
+
+
+def rules_held() -> list[bytes]:
+    """The expressions of every rule of our table as the kernel has them, by chain; those with unnamed sets left out."""
+    get_rule, expressions, chain = 10 << 8 | 7, 4, 2
+    rules = [attributes(rule[4:]) for rule in dump(NETLINK_NETFILTER, get_rule, b"\1\0\0\0")]
+    held = [rule[chain] + SWAP_OF_ONE_BYTE.sub(b"", rule[expressions]) for rule in rules]
+    return sorted(rule for rule in held if b"__set" not in rule)
+
+
+def test_what_messages_cannot_say_is_said_as_text() -> None:
+    plain, other = accept(tcp(80), pods=(1,)), accept(tcp(80) | PortSet(other=True))
+    empty = node_program(world(3), range(3))
+    sent = {
+        rule: difference(empty, node_program(world(3, ingress={0: isolated(IN, rule)}), range(3)))
+        for rule in (plain, other)
+    }
+    assert [change is not None and can_send(change) for change in sent.values()] == [True, False]
 
 
 def test_a_change_that_the_kernel_refuses_changes_nothing(empty: Namespace, nft: Nft) -> None:
@@ -277,8 +325,73 @@ def test_a_change_too_large_for_a_message_comes_into_force_at_once(empty: Namesp
 
     def work() -> Program | None:
         replace(Nft(), program_of(80))
-        apply_change(Nft(backend), change)
+        with mock.patch.object(Netlink, "batch", side_effect=OSError(errno.EMSGSIZE, "Message too long")):
+            apply_change(Nft(backend), change)
         return read_back(Nft())
 
     assert empty.run(work) == program
     assert len(backend.held) > 5
+
+
+@FEW
+@given(st.lists(SOME_PORTS, min_size=2, max_size=5), st.sampled_from((Options(), DENIALS)))
+def test_sockets_that_stay_open_carry_change_after_change(
+    empty: Namespace, steps: list[set[Ports]], options: Options
+) -> None:
+    programs = [
+        node_program(world(3, ingress={0: isolated(IN, accept(tcp(*ports), pods=(1,)))}), range(3), options=options)
+        for ports in steps
+    ]
+
+    def work() -> None:
+        with NodeNft() as nft:
+            remove(nft)
+            replace(nft, programs[0])
+            for old, new in itertools.pairwise(programs):
+                change = difference(old, new)
+                assert change is not None
+                apply_change(nft, change)
+                assert read_back(nft) == new
+
+    empty.run(work)
+
+
+def test_sockets_that_stay_open_go_on_after_a_refusal(empty: Namespace) -> None:
+    refused, next_one = difference(program_of(81), program_of(82)), difference(program_of(80), program_of(80, 443))
+    assert refused is not None
+    assert next_one is not None
+
+    def work() -> Program | None:
+        with NodeNft() as nft:
+            replace(nft, program_of(80))
+            with pytest.raises(NftRefused, match="a batch of messages: No such file or directory"):
+                apply_change(nft, refused)
+            with pytest.raises(NftRefused, match="nowhere"):
+                nft.run("add rule inet nowhere forward accept\n")
+            assert read_back(nft) == program_of(80)
+            apply_change(nft, next_one)
+            return read_back(nft)
+
+    assert empty.run(work) == program_of(80, 443)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no table yet", "another program there"])
+def test_a_program_with_every_option_replaces_whatever_is_there(empty: Namespace, there: bool) -> None:
+    guards = Guards(
+        ranges=frozenset({ipaddress.ip_network("10.77.0.0/24"), ipaddress.ip_network("fd77::/64")}),
+        known=frozenset({ipaddress.ip_address("10.77.0.1")}),
+        links=frozenset({(7, ipaddress.ip_address("10.77.0.1")), (7, ipaddress.ip_address("fd77::1"))}),
+    )
+    options = Options(log_group=5, counters=True, start_closed=True, check_sources=True)
+    rules = isolated(IN, accept(tcp(80, (90, 99)), pods=(1,), blocks=("192.0.2.0/24",)))
+    program = node_program(world(3, ingress={0: rules}), range(3), options=options, guards=guards)
+
+    def work() -> Program | None:
+        with NodeNft() as nft:
+            remove(nft)
+            if there:
+                replace(nft, program_of(80))
+            replace(nft, program)
+            return read_back(nft)
+
+    assert empty.run(work) == program

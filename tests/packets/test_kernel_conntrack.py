@@ -5,17 +5,21 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.model import Direction
+from gatewright.kernel import conntrack
 from gatewright.kernel.apply import apply
-from gatewright.kernel.conntrack import Flow, Revocation, flows, revoke
+from gatewright.kernel.conntrack import Flow, Revocation, flows, revoke, table_use
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import node_program
+from gatewright.kernel.options import Options
 from tests.packets.netns import FREE_PORT, NODE, NodeNamespace
 from tests.unit.kernel import cases
 from tests.unit.kernel.cases import World, accept, isolated, tcp, udp, world
@@ -191,3 +195,79 @@ def test_translated_connections_are_judged_by_the_pods_behind_them(node_with_pod
             assert alive(friend)
     finally:
         node_with_pods.namespace.run(lambda: Nft().run("delete table ip nat\n"))
+
+
+def test_only_entries_of_the_pods_asked_about_are_read(node_with_pods: NodeNamespace, server: IPAddress) -> None:
+    other = cases.pod(3).address(server.version)
+    assert other is not None
+    with (
+        connection(node_with_pods, 1, server, socket.SOCK_STREAM, 80),
+        connection(node_with_pods, 2, other, socket.SOCK_DGRAM, 53),
+    ):
+
+        def about(*pods: int) -> list[tuple[IPAddress, IPAddress]]:
+            wanted = [address for pod in pods for address in cases.pod(pod).addresses]
+            found = node_with_pods.namespace.run(lambda: list(flows(wanted)))
+            return [(flow.source, flow.destination) for flow in found]
+
+        first, second = ((cases.pod(pod).address(server.version), to) for pod, to in ((1, server), (2, other)))
+        assert about(0) == about(1) == [first]
+        assert about(2) == about(3) == [second]
+        assert set(about(0, 3)) == {first, second}
+        assert about() == []
+
+
+def test_a_translated_connection_is_about_the_pods_at_its_ends(node_with_pods: NodeNamespace) -> None:
+    """Not about the address that the client asked for, nor about the one that the server saw."""
+    service, here = ipaddress.ip_address("10.96.0.1"), SERVER.addresses[0]
+    text = f"""
+    table ip nat {{
+      chain prerouting {{ type nat hook prerouting priority dstnat; ip daddr {service} dnat to {here}; }}
+      chain postrouting {{ type nat hook postrouting priority srcnat; ip daddr {here} snat to {NODE[4]}; }}
+    }}
+    """
+    node_with_pods.namespace.run(lambda: Nft().run(text))
+    try:
+        with connection(node_with_pods, 1, service, socket.SOCK_STREAM, 80):
+            pods = cases.pod(1).addresses
+            found = [node_with_pods.namespace.run(partial(_count, ends)) for ends in ([here], pods, [service, NODE[4]])]
+            assert found == [1, 1, 0]
+    finally:
+        node_with_pods.namespace.run(lambda: Nft().run("delete table ip nat\n"))
+
+
+def _count(ends: Collection[IPAddress]) -> int:
+    return len(list(flows(ends)))
+
+
+def test_entries_that_look_different_are_decoded(
+    node_with_pods: NodeNamespace, server: IPAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that wrote its messages in another order would cost time, and no connection would escape."""
+    monkeypatch.setattr(conntrack, "_SOURCE_ADDRESS", {})
+    with connection(node_with_pods, 2, server, socket.SOCK_STREAM, 80) as stranger:
+        assert enforce(node_with_pods, ONLY_POD_1).revoked == 1
+        with pytest.raises(ConnectionResetError):
+            alive(stranger)
+
+
+def test_how_full_the_table_is_can_be_read(node_with_pods: NodeNamespace, server: IPAddress) -> None:
+    with (
+        connection(node_with_pods, 1, server, socket.SOCK_STREAM, 80),
+        connection(node_with_pods, 2, server, socket.SOCK_STREAM, 80),
+    ):
+        use = node_with_pods.namespace.run(table_use)
+    assert use.entries == 2
+    assert use.limit > 1000
+    assert not use.full
+    assert replace(use, entries=use.limit).full
+
+
+def test_an_audit_ends_no_connection(node_with_pods: NodeNamespace, server: IPAddress) -> None:
+    """Nor does one that began after connections had been marked."""
+    with connection(node_with_pods, 2, server, socket.SOCK_DGRAM, 53) as stranger:
+        enforce(node_with_pods, ONLY_POD_1)
+        assert not alive(stranger)
+        program = node_program(ONLY_POD_1, range(COUNT), options=Options(audit=True))
+        node_with_pods.namespace.run(lambda: apply(Nft(), program))
+        assert alive(stranger)

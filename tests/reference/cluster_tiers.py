@@ -2,7 +2,8 @@
 
 Read it beside the section of that name in the rules. A tier is a list of rules in order; the first that matches ends
 the tier. `decide` walks one tier, the evaluator hangs NetworkPolicy between the two. As everywhere in the reference, a
-match can be uncertain; then the answer is certain only where it comes out the same either way.
+match can be uncertain; then the answer is certain only where it comes out the same either way. But a rule that matches
+nowhere but where one before it does never decides.
 
 One order is arbitrary, because the API leaves it undefined: of equal priorities the kind, then the name decides, by
 the alphabet. A BaselineAdminNetworkPolicy has no priority and stands where priority 0 does.
@@ -10,8 +11,22 @@ the alphabet. A BaselineAdminNetworkPolicy has no priority and stands where prio
 
 from __future__ import annotations
 
-from tests.reference.matching import L4, MAYBE, NO, YES, Question, Truth, certain, in_block, matches, named_ports
-from tests.reference.world import Json, Party, World, labels_of, namespace_of, node_of
+from dataclasses import replace
+
+from tests.reference.matching import (
+    L4,
+    MAYBE,
+    NO,
+    YES,
+    Question,
+    Truth,
+    certain,
+    in_block,
+    matches,
+    named_ports,
+    telling_addresses,
+)
+from tests.reference.world import EVERY_ADDRESS, Json, Party, World, labels_of, namespace_of, node_of, parse_network
 
 ACTIONS = {"Accept": "Accept", "Allow": "Accept", "Deny": "Deny", "Pass": "Pass"}
 PEERS = ("namespaces", "pods", "nodes", "networks", "domainNames")
@@ -19,7 +34,38 @@ PEERS = ("namespaces", "pods", "nodes", "networks", "domainNames")
 
 def decide(world: World, question: Question, subject: Json, tier: str, otherwise: Truth) -> Truth:
     """What the tier ("Admin" or "Baseline") says of a subject; `otherwise` is what comes after the tier."""
-    return walk([judged(world, question, rule) for rule in rules_in_order(world, question, subject, tier)], otherwise)
+    rules = rules_in_order(world, question, subject, tier)
+    found = [judged(world, question, rule) for rule in rules]
+    late = [number for number, (_, matched) in enumerate(found) if matched is MAYBE]
+    for number in late:
+        if not may_be_first(world, question, rules[: number + 1]):
+            found[number] = (found[number][0], NO)
+    return walk(found, otherwise)
+
+
+def may_be_first(world: World, question: Question, rules: list[Json]) -> bool:
+    """Whether the last of some rules matches anywhere that none before it does, wherever the address may lie.
+
+    What a domain name stands for is told by no address, so a rule with one always may.
+    """
+    *before, last = rules
+    if any(peer.get("domainNames") is not None for peer in last.get("to") or []):
+        return True
+    named = [
+        cidr
+        for rule in rules
+        for peer in rule.get("from") or rule.get("to") or []
+        for cidr in peer.get("networks") or []
+    ]
+    nodes = {*(node["metadata"]["name"] for node in world.nodes), *map(node_of, world.all_pods)}
+    addresses = [str(address) for name in nodes for address in world.node_addresses(name)]
+    version = question.other.within[0].version
+    blocks = [block for block in map(parse_network, [*named, *addresses]) if block.version == version]
+    for address in telling_addresses(EVERY_ADDRESS[version], blocks):
+        there = replace(question, other=replace(question.other, address=address, assumed=True))
+        if judged(world, there, last)[1] is YES and not any(judged(world, there, rule)[1] is YES for rule in before):
+            return True
+    return False
 
 
 def walk(rules: list[tuple[str, Truth]], otherwise: Truth) -> Truth:

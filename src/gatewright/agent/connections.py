@@ -1,24 +1,35 @@
 """Connections that a change of policy no longer allows, or allows again: whom to look at, when, how they are judged.
 
-Reading the kernel's connections costs milliseconds, a change of policy less than one; so the reading comes after the
-change, for all changes of a tenth of a second together, and only for pods that a change may forbid something. A
-connection whose first packet passed in the very moment of the change can enter the kernel's table after it was read:
-everybody is looked at once more a little later.
+Reading the kernel's connections costs tens of milliseconds however few there are, a change of policy one; so they are
+read on a thread of its own, for all changes of a quarter of a second together, and only for pods that a change may
+forbid something. A connection whose first packet passed in the very moment of the change can enter the kernel's table
+after it was read: everybody is looked at once more a little later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable
 
+from gatewright.agent.desired import Desired
+from gatewright.agent.log import Troubles
 from gatewright.agent.parties import PROTOCOLS, holder, party
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Direction
 from gatewright.engine.verdict import Outcome, judge_side
-from gatewright.kernel.conntrack import Flow
+from gatewright.kernel.conntrack import Flow, Revocation
+from gatewright.kernel.errors import KernelError
 
-PAUSE = 0.1
+PAUSE = 0.25
 """Seconds between two readings, at least."""
+PUT_OFF = 1.0
+"""Seconds until connections are looked at again that could not be read."""
+ABOUT = "connections"
+"""What its trouble is about."""
+Revoke = Callable[[Callable[[Flow], bool], frozenset[IPAddress]], Revocation]
+"""`agent.node.Node.revoke`."""
 ONCE_MORE = 0.5
 """Seconds after which those that were looked at are looked at again."""
 
@@ -59,6 +70,70 @@ class Suspects:
         """They could not be looked at; not before `until`."""
         self._first.update(pods)
         self._rested = max(self._rested, until)
+
+
+class Connections:
+    """Ends what is no longer allowed and lets go on what is again, on a thread of its own.
+
+    The rules that it judges by are at least as new as the program that was in the kernel when a suspect was named.
+    """
+
+    def __init__(self, revoke: Revoke, rules: Callable[[], Desired], troubles: Troubles) -> None:
+        """`revoke` reads and marks; `rules` gives what holds now; `troubles` is told of what goes wrong."""
+        self.ended = self.failures = 0
+        self.marked = True
+        """Whether there may be ended connections, which have to go on when they are allowed again."""
+        self._revoke, self._rules, self._troubles = revoke, rules, troubles
+        self._suspects = Suspects()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look at nobody any more; returns when it is so."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def suspect(self, pods: Iterable[IPAddress]) -> None:
+        """A change may forbid these pods something, or allow what was ended."""
+        with self._changed:
+            self._suspects.add(pods)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closing and not (pods := self._suspects.due(time.monotonic())):
+                    at = self._suspects.at
+                    self._changed.wait(None if at is None else max(0.0, at - time.monotonic()))
+                if self._closing:
+                    return
+            self._look_at(pods)
+
+    def _look_at(self, pods: frozenset[IPAddress]) -> None:
+        desired = self._rules()
+        compiled = desired.compiled
+        if compiled is None:
+            return
+        everybody = pods.issuperset(desired.addresses)
+        try:
+            done = self._revoke(lambda tracked: is_allowed(compiled, tracked), pods)
+        except KernelError as error:
+            with self._changed:
+                self._suspects.put_off(pods, time.monotonic() + PUT_OFF)
+            self.failures += 1
+            self._troubles.begin(ABOUT, str(error))
+            return
+        self._troubles.end(ABOUT)
+        self.ended += done.revoked
+        self.marked = done.marked > 0 or (self.marked and not everybody)
 
 
 def is_allowed(compiled: Compiled, flow: Flow) -> bool:

@@ -11,14 +11,15 @@ Whatever goes wrong, the kernel keeps what it holds: a change is one transaction
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import queue
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from gatewright.agent.connections import Suspects, is_allowed
+from gatewright.agent.connections import Connections
 from gatewright.agent.desired import Advance, Desired
 from gatewright.agent.flows import Flows, flow
 from gatewright.agent.log import LOGGER, Troubles
@@ -26,6 +27,7 @@ from gatewright.agent.metrics import Metrics
 from gatewright.agent.node import Node
 from gatewright.agent.retry import Retry
 from gatewright.agent.settings import Settings
+from gatewright.engine.addresses import IPAddress
 from gatewright.kernel.change import NO_CHANGE, Change
 from gatewright.kernel.errors import KernelError
 from gatewright.kernel.node import NodeProgram
@@ -35,11 +37,11 @@ HEARTBEAT = 5.0
 """Seconds the loop sleeps at most: it turns so often even where nothing happens."""
 STALLED = 60.0
 """Seconds after which a loop that does not turn is taken for dead."""
-PROGRAM, RULES, LOG, CONNECTIONS = "packet filter", "rules", "deny log", "connections"
+PROGRAM, RULES = "packet filter", "rules"
 """What trouble can be about."""
+COLLECT = (5_000, 20, 1_000)
+"""Thresholds of the collector of cycles once the cluster is loaded."""
 POLICY_KINDS = frozenset(kind for _, kind in NODE_KINDS if kind.endswith("NetworkPolicy"))
-PUT_OFF = 1.0
-"""Seconds until connections are looked at again that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,20 @@ class Progress:
     """What the loop has done so far; replaced whole, so that other threads may read it. Times are of the wall clock."""
 
     transactions: int = 0
-    replacements: int = 0
     repairs: int = 0
     failures: int = 0
-    connections_ended: int = 0
     last_change: float = 0.0
     last_seconds: float = 0.0
     programmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Where the loop tells what it sees and does."""
+
+    flows: Flows
+    metrics: Metrics
+    troubles: Troubles
 
 
 class Loop:
@@ -64,28 +73,25 @@ class Loop:
         settings: Settings,
         desired: Desired,
         node: Node,
-        flows: Flows,
-        metrics: Metrics,
+        telling: Telling,
+        connections: Connections | None,
         look: Callable[[], None],
     ) -> None:
-        """`look` is called every few seconds, for whoever has to look at something else."""
+        """`connections` None: none is ever ended. `look` is called every few seconds, for who has to look elsewhere."""
         self.progress = Progress()
-        self.troubles = Troubles()
         self.turned = time.monotonic()
         self.failing_since = self.well_since = 0.0  # seconds since the epoch; 0 while it is not so
         self._settings = settings
         self._desired = desired
         self._node = node
-        self._flows = flows
-        self._metrics = metrics
+        self._flows, self._metrics, self._troubles = telling.flows, telling.metrics, telling.troubles
+        self._connections = connections
         self._deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._holds = False  # whether the kernel holds the program that the next change goes on from
         self._closed = False  # whether the time before the first list is taken care of
         self._retry = Retry()
-        self._suspects = Suspects()
-        self._marked = True  # whether there may be connections that were ended, and would go on if they were allowed
         self._check_at = time.monotonic() + settings.check_every
         self._look = look
         self._look_at = 0.0
@@ -107,11 +113,6 @@ class Loop:
         """Whether the loop has turned lately."""
         return time.monotonic() - self.turned < STALLED
 
-    @property
-    def in_step(self) -> bool:
-        """Whether the kernel holds everything that has been heard."""
-        return self._holds and self._desired.waiting_since is None
-
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -128,7 +129,7 @@ class Loop:
 
     def _pause(self) -> float:
         """Seconds until something has to be done."""
-        moments = (self._retry.at, self._suspects.at, self._node.links_at, self._check_at)
+        moments = (self._retry.at, self._node.links_at, self._check_at)
         soonest = min(moment for moment in moments if moment is not None)
         return min(max(soonest - time.monotonic(), 0.0), HEARTBEAT)
 
@@ -137,10 +138,8 @@ class Loop:
         self.turned = time.monotonic()
         if self._retry.may(self.turned):
             self._program()
-        if self._holds:
-            self._end_connections()
-            if time.monotonic() >= self._check_at:
-                self._check("regular check")
+        if self._holds and time.monotonic() >= self._check_at:
+            self._check("regular check")
         if self.turned >= self._look_at:
             self._look_at = self.turned + HEARTBEAT / 2
             self._look()
@@ -175,7 +174,7 @@ class Loop:
             self._fail(RULES, what)
             return
         for about in (PROGRAM, RULES):
-            self.troubles.end(about)
+            self._troubles.end(about)
         self._retry.succeeded()
         if self.failing_since or not self.well_since:
             self.failing_since, self.well_since = 0.0, time.time()
@@ -194,7 +193,7 @@ class Loop:
         if not self._holds or (advance is not None and advance.change is None):
             self._node.replace(desired.program)
             self._holds = True
-            self._suspects.add(self._desired.addresses)
+            self._suspect(self._desired.addresses)
             self._metrics.transactions.labels("replace").inc()
             return True
         change = advance.change if advance is not None and advance.change is not None else NO_CHANGE
@@ -203,10 +202,15 @@ class Loop:
             return False
         self._node.change(change)
         self._metrics.transactions.labels("change").inc()
-        self._suspects.add(desired.affected(change))
-        if self._marked and advance is not None:
-            self._suspects.add(advance.touched)
+        self._suspect(desired.affected(change))
+        if advance is not None and self._connections and self._connections.marked:
+            self._suspect(advance.touched)
         return True
+
+    def _suspect(self, pods: Iterable[IPAddress]) -> None:
+        """The connections of these pods have to be looked at."""
+        if self._connections:
+            self._connections.suspect(pods)
 
     def _guard(self, program: NodeProgram) -> tuple[Change, NodeProgram]:
         """What the guards' sets have to lose and gain, and the program after it."""
@@ -232,7 +236,7 @@ class Loop:
     def _fail(self, about: str, what: str) -> None:
         self._retry.failed(time.monotonic())
         self.failing_since = self.failing_since or time.time()
-        self.troubles.begin(about, what)
+        self._troubles.begin(about, what)
         self._metrics.errors.labels(about).inc()
         self.progress = replace(self.progress, failures=self.progress.failures + 1)
 
@@ -246,6 +250,7 @@ class Loop:
             return
         if not done.programmed:
             LOGGER.info("everything is listed; the program is in the kernel")
+            _settle_memory()
             return
         self._metrics.change.observe(now - advance.arrived)
         for (kind, namespace, name), created in advance.created:
@@ -263,7 +268,7 @@ class Loop:
     def _check(self, reason: str) -> None:
         """Look whether the kernel still holds the program, and put it back where it does not."""
         self._check_at = time.monotonic() + self._settings.check_every
-        self._suspects.add(self._desired.addresses)
+        self._suspect(self._desired.addresses)
         program = self._desired.program
         if not self._holds or program is None:
             return
@@ -279,28 +284,6 @@ class Loop:
             self._metrics.repairs.inc()
             self.progress = replace(self.progress, repairs=self.progress.repairs + 1)
 
-    # --- connections ----------------------------------------------------------------------------------------------
-
-    def _end_connections(self) -> None:
-        """End the connections that are no longer allowed, of the pods that a change may have forbidden something."""
-        compiled, now = self._desired.compiled, time.monotonic()
-        pods = self._suspects.due(now)
-        if not pods or compiled is None or self._settings.keep_connections or self._settings.audit:
-            return
-        try:
-            done = self._node.revoke(lambda tracked: is_allowed(compiled, tracked), pods)
-        except KernelError as error:
-            self._suspects.put_off(pods, now + PUT_OFF)
-            self.troubles.begin(CONNECTIONS, str(error))
-            self._metrics.errors.labels(CONNECTIONS).inc()
-            return
-        self.troubles.end(CONNECTIONS)
-        self._marked = done.marked > 0 or (self._marked and not pods.issuperset(self._desired.addresses))
-        if done.revoked:
-            self._metrics.connections_ended.inc(done.revoked)
-            ended = self.progress.connections_ended + done.revoked
-            self.progress = replace(self.progress, connections_ended=ended)
-
     # --- drops ----------------------------------------------------------------------------------------------------
 
     def _hear_drops(self) -> None:
@@ -308,3 +291,13 @@ class Loop:
             one = flow(denied, self._desired.compiled)
             self._flows.tell(one)
             self._metrics.flows.labels(one.direction, one.action).inc()
+
+
+def _settle_memory() -> None:
+    """Keep the collector of cycles away from a cluster's objects: they stay, and make no cycles.
+
+    What comes later is looked at in small portions, since each is a pause between an event and its transaction.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT)

@@ -19,7 +19,7 @@ from gatewright.kernel.counts import Counted
 Drops = Mapping[tuple[str, str], Counted]
 """(direction, policies of a class, or the guard) to what was dropped."""
 
-_CHANGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_CHANGE = (0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
 _CREATION = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
 _PREFIX = "gatewright_agent"
 
@@ -55,7 +55,6 @@ class Metrics:
         self.transactions = counter("transactions", "Transactions of the packet filter.", "what")
         self.errors = counter("errors", "What went wrong, by what it was about.", "what")
         self.repairs = counter("repairs", "Times the program was put back because another program had altered it.")
-        self.connections_ended = counter("connections_ended", "Connections ended because policy forbids them now.")
         self.flows = counter("flows", "Logged drops that were told.", "direction", "action")
 
     def describe(self, version: str, status: Callable[[], AgentStatus], drops: Callable[[], Drops]) -> None:
@@ -88,6 +87,8 @@ class _OnDemand(Collector):
         yield _gauge("policies", "Policies that restrict pods of this node.", held.policies)
         yield _gauge("in_step", "1 while the kernel holds what the cluster says.", status.state is State.IN_STEP)
         yield _gauge("behind_seconds", "How long the oldest change waits that is not in the kernel.", status.behind)
+        text = "Connections ended because policy forbids them now."
+        yield _counter("connections_ended", text, {(): held.connections_ended})
         yield _counter("flows_lost", "Logged drops that could not be read in time.", {(): status.flows_lost})
         if status.conntrack:
             yield _gauge("conntrack_entries", "Tracked connections.", status.conntrack.count)

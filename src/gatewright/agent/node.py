@@ -51,12 +51,12 @@ class Node:
 
     def replace(self, program: Program) -> None:
         """Hold this program, whatever our table holds. Raises KernelError; then nothing changed."""
-        with self.monitor.own(self._nft):
+        with self.monitor.own():
             replace(self._nft, program)
 
     def change(self, change: Change) -> None:
         """Make a change in the program that is held. Raises KernelError; then what is held is not certain."""
-        with self.monitor.own(self._nft):
+        with self.monitor.own():
             apply_change(self._nft, change, self._settings.table)
 
     def holds(self, program: Program) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 
+from gatewright.agent.connections import Connections
 from gatewright.agent.desired import Desired
 from gatewright.agent.events import EventWriter
 from gatewright.agent.flows import Flows
 from gatewright.agent.http import HttpServer, Sources
 from gatewright.agent.log import LOGGER, Troubles, timestamp
-from gatewright.agent.loop import Loop
+from gatewright.agent.loop import Loop, Telling
 from gatewright.agent.metrics import Drops, Metrics
 from gatewright.agent.node import Node
 from gatewright.agent.settings import Settings
@@ -30,6 +33,8 @@ SILENT = 10.0
 """Seconds without a watch after which what is in the kernel counts as stale."""
 
 
+SWITCH = 0.0005
+"""Seconds after which a thread that computes lets the loop have the interpreter; ten times less than usual."""
 CLOSING = 2.0
 """Seconds that a last Event may take."""
 EVENTS = "Kubernetes Events"
@@ -50,14 +55,24 @@ class Agent:
         self._node = Node(settings)
         self._flows = Flows()
         self._metrics = Metrics()
-        self._heard = Troubles()
-        self._loop = Loop(settings, self._desired, self._node, self._flows, self._metrics, self._log_watches)
+        self._troubles, self._heard = Troubles(), Troubles()
+        self._connections: Connections | None = None
+        if not settings.keep_connections and not settings.audit:
+            self._connections = Connections(self._node.revoke, lambda: self._desired, self._troubles)
+        self._loop = Loop(
+            settings,
+            self._desired,
+            self._node,
+            Telling(self._flows, self._metrics, self._troubles),
+            self._connections,
+            self._log_watches,
+        )
         self._watch = ClusterWatch(where, NODE_KINDS, self._loop.deliver)
         self._events: EventWriter | None = None
         if settings.events:
             self._events = EventWriter(self._flows, settings.node, Creator(where), time.monotonic, self._event_failed)
         self._metrics.describe(version("gatewright"), self.status, self._drops)
-        self._server = HttpServer(Sources(self.status, lambda: self._loop.alive, self._metrics.registry, self._flows))
+        self._server = HttpServer(Sources(self.status, self._is_alive, self._metrics.registry, self._flows))
 
     def run(self) -> None:
         """Enforce until `stop`."""
@@ -67,12 +82,16 @@ class Agent:
             if settings.metrics:
                 self._server.listen_on_port(settings.metrics)
             LOGGER.info("node %s: listing the cluster", settings.node)
+            if self._connections:
+                self._connections.start()
             self._watch.start()
             if self._events:
                 self._events.thread.start()
             self._loop.run()
         finally:
             self._watch.stop()
+            if self._connections:
+                self._connections.close()
             self._server.close()
             self._node.close()
             if self._events and self._events.thread.is_alive():
@@ -82,6 +101,10 @@ class Agent:
     def stop(self) -> None:
         """End `run` soon. From any thread or signal handler."""
         self._loop.stop()
+
+    def _is_alive(self) -> bool:
+        """Whether every part is at work; where one has ended by a fault of ours, only a new start helps."""
+        return self._loop.alive and not any(one.ended for one in self._watch.status())
 
     def _log_watches(self) -> None:
         """Log what is wrong with a watch, or with objects that it brings, when it begins and when it is over."""
@@ -96,10 +119,10 @@ class Agent:
 
     def _event_failed(self, what: str) -> None:
         if what:
-            self._loop.troubles.begin(EVENTS, what)
+            self._troubles.begin(EVENTS, what)
             self._metrics.errors.labels(EVENTS).inc()
         else:
-            self._loop.troubles.end(EVENTS)
+            self._troubles.end(EVENTS)
 
     # --- what it tells --------------------------------------------------------------------------------------------
 
@@ -110,6 +133,7 @@ class Agent:
         waiting = self._desired.waiting_since
         conntrack = _conntrack()
         program = self._desired.program
+        missing = () if done.programmed else self._desired.missing
         classes = list(program.classes) if program else []
         return AgentStatus(
             node=self._settings.node,
@@ -129,10 +153,10 @@ class Agent:
                 failures=done.failures,
                 last_change=timestamp(done.last_change) if done.last_change else "",
                 last_seconds=round(done.last_seconds, 6),
-                connections_ended=done.connections_ended,
+                connections_ended=self._connections.ended if self._connections else 0,
             ),
             watched=tuple(_watched(one, wall) for one in watched),
-            problems=self._problems(watched, conntrack),
+            problems=(*self._troubles.lines, *problems(missing, watched, conntrack)),
             conntrack=Conntrack(conntrack.entries, conntrack.limit, conntrack.dropped) if conntrack else None,
             flows_lost=self._node.lost,
         )
@@ -149,18 +173,6 @@ class Agent:
             return State.STALE, wall - (now - min(deaf))
         return State.IN_STEP, loop.well_since
 
-    def _problems(self, watched: tuple[KindStatus, ...], conntrack: TableUse | None) -> tuple[str, ...]:
-        found = list(self._loop.troubles.lines)
-        if self._desired.missing and self._loop.progress.programmed is False:
-            found.append(f"not listed yet: {', '.join(self._desired.missing)}")
-        found += [f"{one.kind}: {one.last_error}" for one in watched if one.last_error]
-        found += [str(problem) for one in watched for problem in one.problems]
-        if conntrack and conntrack.full:
-            found.append(
-                "connection tracking is full: the kernel drops new connections; raise net.netfilter.nf_conntrack_max"
-            )
-        return tuple(found)
-
     def _drops(self) -> Drops:
         """What was dropped, by direction and policies; from the kernel's counters."""
         program = self._desired.program
@@ -174,12 +186,26 @@ class Agent:
         return found
 
 
+def problems(missing: tuple[str, ...], watched: tuple[KindStatus, ...], conntrack: TableUse | None) -> Iterator[str]:
+    """What is wrong beside the loop's own troubles, one line each."""
+    if missing:
+        yield f"not listed yet: {', '.join(missing)}"
+    for one in watched:
+        if one.last_error:
+            yield f"{one.kind}: {one.last_error}"
+        yield from map(str, one.problems)
+    if conntrack and conntrack.full:
+        what = f"the kernel drops new connections ({conntrack.dropped} packets so far)"
+        yield f"connection tracking is full: {what}; raise net.netfilter.nf_conntrack_max"
+
+
 def run_agent(settings: Settings, where: Where) -> None:
     """Run an agent until SIGTERM or SIGINT. Raises GatewrightError."""
     missing = preflight()
     if missing:
         raise CannotRun("\n".join(str(one) for one in missing))
     configuration(where)
+    sys.setswitchinterval(SWITCH)
     agent = Agent(settings, where)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())

@@ -135,9 +135,9 @@ def status(output: str, socket_path: Path) -> None:
 @click.option("--bridge", is_flag=True, help="Pods hang on a bridge.  [default: found out]")
 def check(bridge: bool) -> None:
     """Say what this node lacks for enforcing policies, changing nothing; exit code 1 when it lacks something."""
-    from gatewright.kernel.preflight import preflight
+    from gatewright.kernel.preflight import concerns, preflight
 
-    missing = preflight(bridge=bridge)
+    missing = preflight(bridge=bridge or None) + concerns()
     for one in missing:
         click.echo(str(one))
     if not missing:

@@ -246,7 +246,7 @@ class Connectivity:
             sure |= rule.peers.pods
             return sure, unsure - sure
 
-        peers = parts(rules, self._everywhere, endpoints)
+        peers = parts(rules, self._everywhere, endpoints, self.family)
         addresses = address_parts(rules, self.family)
         names = dict(self._names(rules, addresses)) if rules.direction is Direction.EGRESS else {}
         reach = PodSet.union(peers.values())
@@ -264,7 +264,7 @@ class Connectivity:
                 found = matches_peer(self.compiled, rule.peers, name, self.family)
                 return _ONE if found else NO_PODS, _ONE if found is None else NO_PODS
 
-            for access in parts(rules, _ONE, match):
+            for access in parts(rules, _ONE, match, self.family):
                 if set(addresses) != {access}:
                     yield name, access
 
@@ -341,7 +341,7 @@ def address_parts(rules: DirectionRules, family: int) -> dict[Access, AddressSet
     def matching(rule: Rule) -> tuple[AddressSet, AddressSet]:
         return (everything if rule.peers.everyone else rule.peers.addresses & everything), NO_ADDRESSES
 
-    return parts(rules, everything, matching)
+    return parts(rules, everything, matching, family)
 
 
 def connections(compiled: Compiled) -> list[Connection]:

@@ -186,5 +186,9 @@ class DirectionRules(msgspec.Struct, frozen=True, eq=False):
     direction: Direction
     tiers: tuple[TierRules, ...] = ()
 
+    def tier(self, tier: Tier) -> tuple[Rule, ...]:
+        """The rules of one tier, in order of evaluation."""
+        return next((one.rules for one in self.tiers if one.tier is tier), ())
+
     def __bool__(self) -> bool:
         return bool(self.tiers)

@@ -13,7 +13,7 @@ from typing import Protocol, Self, TypeVar
 import msgspec
 
 from gatewright.engine.model import Action, DirectionRules, Rule, Tier, join_rules
-from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet
+from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, subtract
 
 
 class Access(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
@@ -48,8 +48,8 @@ Matching = Callable[[Rule], tuple[S, S]]
 """The places that the peers of a rule match: (surely, perhaps), without common members."""
 
 
-def parts(rules: DirectionRules, everywhere: S, matching: Matching[S]) -> dict[Access, S]:
-    """`everywhere`, partitioned by what the rules let it do; what may do nothing is left out."""
+def parts(rules: DirectionRules, everywhere: S, matching: Matching[S], family: int) -> dict[Access, S]:
+    """`everywhere`, partitioned by what the rules let it do in a family; what may do nothing is left out."""
     if not rules:
         return {EVERYTHING: everywhere}
     if len(rules.tiers) == 1 and rules.tiers[0].tier is Tier.NETWORK_POLICY:
@@ -59,10 +59,38 @@ def parts(rules: DirectionRules, everywhere: S, matching: Matching[S]) -> dict[A
         if tier.tier is Tier.NETWORK_POLICY:
             states = _merged(_isolated(states, _accepted(tier.rules, matching)))
         else:
-            for rule in tier.rules:
-                states = _merged(_met(states, rule, *matching(rule)))
+            for rule, ports in in_line(tier.rules, family):
+                states = _merged(_met(states, rule, ports, *matching(rule)))
             states = _merged((state.passed_on(), where) for state, where in states.items())
     return _merged((state.end(), where) for state, where in states.items() if state.end())
+
+
+def in_line(rules: Sequence[Rule], family: int) -> Iterator[tuple[Rule, PortSet]]:
+    """The rules of a cluster tier, each with the ports on which it can be the first for an address that is not known.
+
+    Wherever that address lies: where rules before it leave none of its own addresses to a rule, it never decides.
+    """
+    before: list[Rule] = []
+    for rule in rules:
+        if not rule.peers.addresses.ranges(family):
+            yield rule, rule.ports
+            continue
+        yield rule, rule.ports if rule.peers.names else _left(rule, before, family)
+        before.append(rule)
+
+
+def _left(rule: Rule, before: Iterable[Rule], family: int) -> PortSet:
+    """The ports on which rules before this one leave some of its addresses."""
+    pieces = [(rule.peers.addresses.ranges(family), rule.ports)]
+    for other in before:
+        taken = other.peers.addresses.ranges(family)
+        cut = [(subtract(ranges, taken), ports & other.ports) for ranges, ports in pieces]
+        cut += [(ranges, ports - other.ports) for ranges, ports in pieces]
+        pieces = [(ranges, ports) for ranges, ports in cut if ranges and ports]
+    found = NO_TRAFFIC
+    for _, ports in pieces:
+        found |= ports
+    return found
 
 
 def _accepted(rules: Sequence[Rule], matching: Matching[S]) -> dict[Access, S]:
@@ -101,9 +129,9 @@ class _State(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     open: PortSet = ALL_TRAFFIC
     passed: PortSet = NO_TRAFFIC
 
-    def meet(self, rule: Rule, sure: bool) -> _State:
-        """A rule matches, or may match, the peer."""
-        taken = self.open & rule.ports
+    def meet(self, rule: Rule, ports: PortSet, sure: bool) -> _State:
+        """A rule matches, or may match, the peer on these ports."""
+        taken = self.open & ports
         return _State(
             self.accepted | taken if rule.action is Action.ACCEPT else self.accepted,
             self.denied | taken if rule.action is Action.DENY else self.denied,
@@ -129,10 +157,10 @@ class _State(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
 _START = _State()
 
 
-def _met(states: dict[_State, S], rule: Rule, sure: S, unsure: S) -> Iterator[tuple[_State, S]]:
+def _met(states: dict[_State, S], rule: Rule, unsure_on: PortSet, sure: S, unsure: S) -> Iterator[tuple[_State, S]]:
     for state, where in states.items():
-        yield state.meet(rule, True), where & sure
-        yield state.meet(rule, False), where & unsure
+        yield state.meet(rule, rule.ports, True), where & sure
+        yield state.meet(rule, unsure_on, False), where & unsure
         yield state, where - sure - unsure
 
 

@@ -15,6 +15,7 @@ import msgspec
 from gatewright.engine.addresses import ALL_ADDRESSES, FAMILIES, AddressSet, IPAddress
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Action, Direction, Endpoint, Peers, Rule, RuleOrigin, Tier, TierRules, join_rules
+from gatewright.engine.parts import in_line
 from gatewright.engine.ports import Protocol, intersect
 
 
@@ -207,6 +208,11 @@ class _Traffic(msgspec.Struct, frozen=True):
             return False
         return matches_peer(self.compiled, rule.peers, self.peer, self.family)
 
+    def may_be_first(self, rule: Rule, rules: tuple[Rule, ...]) -> bool:
+        """Whether rules before one leave it some of the addresses that the peer may have."""
+        left = next(ports for one, ports in in_line(rules, self.family) if one is rule)
+        return left.contains(self.protocol, self.port)
+
 
 def _answers(traffic: _Traffic, tiers: tuple[TierRules, ...], direction: Direction) -> Iterator[Side]:
     """Every answer that the tiers can come to; the last is what they come to if no unsure rule matches."""
@@ -215,7 +221,9 @@ def _answers(traffic: _Traffic, tiers: tuple[TierRules, ...], direction: Directi
         return
     tier, following = tiers[0], tiers[1:]
     met = [(rule, match) for rule in tier.rules if (match := traffic.met_by(rule)) is not False]
-    if tier.tier is Tier.NETWORK_POLICY:  # order has no meaning here: one sure match settles it
+    if tier.tier is not Tier.NETWORK_POLICY:
+        met = [(rule, match) for rule, match in met if match or traffic.may_be_first(rule, tier.rules)]
+    else:  # order has no meaning here: one sure match settles it
         met.sort(key=lambda pair: pair[1] is None)
         if met and met[0][1] is None:  # together, two blocks can cover what neither covers alone
             joined = join_rules([rule for rule, _ in met])

@@ -12,11 +12,13 @@ from functools import reduce
 from operator import or_
 
 from gatewright.engine.addresses import AddressSet
+from gatewright.engine.compile import Class
 from gatewright.engine.model import Direction, Peers, Rule, RuleOrigin, Tier
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import PortSet
-from gatewright.findings.survey import Class, PolicyKey, Survey, key_of
+from gatewright.findings.survey import Survey, key_of
 from gatewright.findings.written import Written
+from gatewright.objects.meta import Key
 
 RuleKey = tuple[str, str, str, Direction, int]
 """(kind, namespace, name, direction, number of the rule)."""
@@ -51,7 +53,7 @@ class Home:
                 yield from (rule for rule in rules if rule.origin != origin)
 
 
-def covered_by_others(survey: Survey, without: Container[PolicyKey]) -> dict[RuleKey, list[RuleKey]]:
+def covered_by_others(survey: Survey, without: Container[Key]) -> dict[RuleKey, list[RuleKey]]:
     """The NetworkPolicy rules that change nothing, and the rules that allow as much. `without` are left out of it."""
     found: dict[RuleKey, list[RuleKey]] = {}
     for direction in Direction:
@@ -65,12 +67,12 @@ def covered_by_others(survey: Survey, without: Container[PolicyKey]) -> dict[Rul
     return found
 
 
-def _homes(classes: Iterable[Class], without: Container[PolicyKey]) -> dict[RuleOrigin, list[Home]]:
+def _homes(classes: Iterable[Class], without: Container[Key]) -> dict[RuleOrigin, list[Home]]:
     """The classes that have each rule; a rule that one of them surely needs is left out."""
     homes: dict[RuleOrigin, list[Home]] = defaultdict(list)
     needed: set[RuleOrigin] = set()
     for one in classes:
-        home = Home(rule for rule in one.tier(Tier.NETWORK_POLICY) if key_of(rule.origin) not in without)
+        home = Home(rule for rule in one.rules.tier(Tier.NETWORK_POLICY) if key_of(rule.origin) not in without)
         for origin in home.by_origin:
             if len(home.by_origin) == 1 or home.needs(origin):
                 needed.add(origin)
@@ -145,7 +147,7 @@ def undoing(survey: Survey, one: Written, number: int, cut: AddressSet) -> RuleO
     beside = AddressSet.union(survey.selection.block(block.cidr, block.except_) for block in blocks if block)
     shared: set[RuleOrigin] | None = None
     for home in survey.classes_of.get((one.policy.key, one.direction), ()):
-        rules = home.tier(Tier.NETWORK_POLICY)
+        rules = home.rules.tier(Tier.NETWORK_POLICY)
         own = [rule for rule in rules if rule_key(rule.origin, one.direction) == key and rule.peers.addresses]
         if own and not cut - beside:
             return own[0].origin

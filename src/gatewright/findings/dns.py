@@ -13,8 +13,9 @@ from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, Protocol
 from gatewright.findings.containment import selector_covers
 from gatewright.findings.model import Place, Severity
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import PolicyKey, Survey, key_of
+from gatewright.findings.survey import Survey, key_of
 from gatewright.findings.written import Written
+from gatewright.objects.meta import Key
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer
 
 _EXAMPLE = """\
@@ -61,8 +62,8 @@ def no_dns(survey: Survey) -> Iterator[Hit]:
     that allows nothing, or only single addresses, needs no names and is not reported.
     """
     resolvers = _resolvers(survey)
-    asking: dict[PolicyKey, bool] = {}
-    calling: dict[PolicyKey, bool] = {}
+    asking: dict[Key, bool] = {}
+    calling: dict[Key, bool] = {}
     for one in (one for one in survey.rules if one.direction is Direction.EGRESS):
         key = one.policy.key
         asking[key] = asking.get(key, False) or _may_ask(survey, one, resolvers)
@@ -76,9 +77,7 @@ def no_dns(survey: Survey) -> Iterator[Hit]:
             yield from _deaf(survey, policy, asking, able[policy.namespace])
 
 
-def _deaf(
-    survey: Survey, policy: NetworkPolicy, asking: dict[PolicyKey, bool], able: list[NetworkPolicy]
-) -> Iterator[Hit]:
+def _deaf(survey: Survey, policy: NetworkPolicy, asking: dict[Key, bool], able: list[NetworkPolicy]) -> Iterator[Hit]:
     """The policy itself allows no questions: do the others of its pods? `able` are those of its namespace that do."""
     classes = survey.classes_of.get((policy.key, Direction.EGRESS), [])
     place = Place.of(policy, "spec", "egress")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from gatewright.engine.compile import Class
 from gatewright.engine.model import Action, Direction, Endpoint, Tier
 from gatewright.engine.owners import owner
 from gatewright.engine.podset import PodSet
 from gatewright.findings.model import Place, Severity
 from gatewright.findings.rule import Example, Hit, rule
-from gatewright.findings.survey import Class, Survey
+from gatewright.findings.survey import Survey
 from gatewright.findings.words import some
 from gatewright.objects.meta import Key
 

@@ -9,8 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 
-from gatewright.engine.compile import Compiled
-from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule, RuleOrigin, Tier
+from gatewright.engine.compile import Class, Compiled
+from gatewright.engine.model import Direction, Endpoint, RuleOrigin
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import NO_TRAFFIC, PortSet, Protocol
 from gatewright.engine.selection import Selection
@@ -23,25 +23,11 @@ from gatewright.findings.reach import Reach, reach_of
 from gatewright.findings.written import Written, written
 from gatewright.objects.cluster_policy import ClusterPolicy
 from gatewright.objects.core import Namespace, Service
-from gatewright.objects.meta import LabelSelector
+from gatewright.objects.meta import Key, LabelSelector
 from gatewright.objects.policy import NetworkPolicy, NetworkPolicyPeer
 from gatewright.objects.read import Other
 
-PolicyKey = tuple[str, str, str]
-"""(kind, namespace, name)."""
 EVERYTHING = LabelSelector()
-
-
-@dataclass(frozen=True, slots=True)
-class Class:
-    """Pods with the same rules in one direction."""
-
-    rules: DirectionRules
-    members: PodSet
-
-    def tier(self, tier: Tier) -> tuple[Rule, ...]:
-        """The rules of one tier, in order of evaluation."""
-        return next((one.rules for one in self.rules.tiers if one.tier is tier), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +77,16 @@ class Survey:
         return self._subjects[policy.key]
 
     @cached_property
-    def _subjects(self) -> dict[PolicyKey, PodSet]:
+    def _subjects(self) -> dict[Key, PodSet]:
         return {
             policy.key: self.selection.in_namespace(policy.namespace, policy.spec.pod_selector)
             for policy in self.policies
         }
 
     @cached_property
-    def duplicates(self) -> dict[PolicyKey, tuple[NetworkPolicy, NetworkPolicy]]:
+    def duplicates(self) -> dict[Key, tuple[NetworkPolicy, NetworkPolicy]]:
         """The policies that say what another says, and the first that does, by file and line."""
-        rules: dict[PolicyKey, list[Written]] = defaultdict(list)
+        rules: dict[Key, list[Written]] = defaultdict(list)
         for one in self.rules:
             rules[one.policy.key].append(one)
         alike: dict[tuple[object, ...], list[NetworkPolicy]] = defaultdict(list)
@@ -178,16 +164,14 @@ class Survey:
     def classes(self) -> dict[Direction, tuple[Class, ...]]:
         """The classes of pods that something restricts, a direction."""
         return {
-            direction: tuple(
-                Class(one.rules, one.members) for one in self.compiled.classes(direction).values() if one.rules
-            )
+            direction: tuple(one for one in self.compiled.classes(direction).values() if one.rules)
             for direction in Direction
         }
 
     @cached_property
-    def classes_of(self) -> dict[tuple[PolicyKey, Direction], list[Class]]:
+    def classes_of(self) -> dict[tuple[Key, Direction], list[Class]]:
         """The classes of pods that each policy selects."""
-        found: dict[tuple[PolicyKey, Direction], list[Class]] = defaultdict(list)
+        found: dict[tuple[Key, Direction], list[Class]] = defaultdict(list)
         for direction, classes in self.classes.items():
             for one in classes:
                 for policy in (policy for tier in one.rules.tiers for policy in tier.policies):
@@ -244,6 +228,6 @@ class Survey:
         return {}
 
 
-def key_of(origin: RuleOrigin) -> PolicyKey:
+def key_of(origin: RuleOrigin) -> Key:
     """The policy that a compiled rule comes from."""
     return (origin.kind, origin.namespace, origin.name)

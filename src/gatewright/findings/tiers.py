@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 
+from gatewright.engine.compile import Class
 from gatewright.engine.model import Action, Direction, Peers, Rule, RuleOrigin, Tier
 from gatewright.engine.ports import PortSet
 from gatewright.findings.containment import cluster_rule_covers, selector_covers
@@ -13,8 +14,9 @@ from gatewright.findings.coverage import remainder, rule_key
 from gatewright.findings.model import Place, Related, Severity
 from gatewright.findings.rule import Example, Hit, rule
 from gatewright.findings.selects import subject_selectors
-from gatewright.findings.survey import Class, PolicyKey, Survey, key_of
+from gatewright.findings.survey import Survey, key_of
 from gatewright.objects.cluster_policy import ClusterPolicy, ClusterRule
+from gatewright.objects.meta import Key
 
 _PODS = """\
 apiVersion: v1
@@ -107,13 +109,13 @@ def _names(causes: list[RuleOrigin]) -> str:
 
 
 def _shadowed(
-    survey: Survey, direction: Direction, tier: Tier, policies: dict[PolicyKey, ClusterPolicy]
+    survey: Survey, direction: Direction, tier: Tier, policies: dict[Key, ClusterPolicy]
 ) -> dict[RuleOrigin, list[RuleOrigin]]:
     """The rules that are covered in every class that has them, and what covers them."""
     found: dict[RuleOrigin, list[RuleOrigin]] = {}
     deciding: set[RuleOrigin] = set()
     for home in survey.classes[direction]:
-        rules = home.tier(tier)
+        rules = home.rules.tier(tier)
         for number, each in enumerate(rules):
             if not each.peers or each.origin in deciding:
                 continue
@@ -126,7 +128,7 @@ def _shadowed(
     return {origin: list(dict.fromkeys(used)) for origin, used in found.items() if origin not in deciding}
 
 
-def _surely_before(first: Rule, second: Rule, policies: dict[PolicyKey, ClusterPolicy]) -> bool:
+def _surely_before(first: Rule, second: Rule, policies: dict[Key, ClusterPolicy]) -> bool:
     """Whether the order of two rules is defined: by priority, or by their order in one policy."""
     left, right = key_of(first.origin), key_of(second.origin)
     if left == right:
@@ -189,12 +191,12 @@ def has_priority(policy: ClusterPolicy) -> bool:
     return policy.kind != "BaselineAdminNetworkPolicy"
 
 
-def _conflicts(survey: Survey, direction: Direction, priorities: dict[PolicyKey, int]) -> list[Pair]:
+def _conflicts(survey: Survey, direction: Direction, priorities: dict[Key, int]) -> list[Pair]:
     found: dict[Pair, None] = {}
     for one in survey.classes[direction]:
         for tier in (Tier.ADMIN, Tier.BASELINE):
             alike: dict[int, list[Rule]] = defaultdict(list)
-            for each in one.tier(tier):
+            for each in one.rules.tier(tier):
                 if key_of(each.origin) in priorities:
                     alike[priorities[key_of(each.origin)]].append(each)
             before: list[Rule] = []
@@ -253,8 +255,8 @@ def overruled(survey: Survey) -> Iterator[Hit]:
 
 def _judge(one: Class, denied: dict[RuleOrigin, RuleOrigin], open_: set[RuleOrigin]) -> None:
     """Note which rules of a class an Admin Deny takes whole, and which have some effect."""
-    admin = one.tier(Tier.ADMIN)
-    for each in one.tier(Tier.NETWORK_POLICY):
+    admin = one.rules.tier(Tier.ADMIN)
+    for each in one.rules.tier(Tier.NETWORK_POLICY):
         if not each.peers or each.origin in open_:
             continue
         left: Traffic = [(each.peers, each.ports)]

@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gatewright.kernel.batch import can_send, filling, requests, unfilled
 from gatewright.kernel.change import Change
 from gatewright.kernel.delta import change_text, delta
-from gatewright.kernel.elements import can_send, requests
+from gatewright.kernel.elements import INET
 from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
-from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, Request, attributes, text_attribute
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.options import Options
 from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
-from gatewright.kernel.text import removal, whole
+from gatewright.kernel.text import listing, removal, whole
 
 _GET_GENERATION = 10 << 8 | 16
 _GENERATION_ID = 1
+_GET_TABLE, _TABLE_NAME = 10 << 8 | 1, 1
 _NFGENMSG = struct.pack("=BBH", 0, 0, 0)
 
 
@@ -69,11 +72,11 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
     """
     if not change:
         return
-    if can_send(change):
-        _send(nft, change, table)
-        return
     try:
-        nft.run(change_text(change, table))
+        if can_send(change):
+            _send(nft, requests(change, table))
+        else:
+            nft.run(change_text(change, table))
     except NftTooLarge:
         if not change.new_sets:
             raise
@@ -81,20 +84,37 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
             nft.run(text)
 
 
-def _send(nft: Nft, change: Change, table: str) -> None:
-    """Makes a change of elements by netlink alone, as text would. Raises what `apply_change` does."""
+def _send(nft: Nft, messages: Iterable[Request]) -> None:
     with nft.netlink() as netlink:
         try:
-            netlink.batch(requests(change, table))
+            netlink.batch(messages)
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 raise NftTooLarge from error
-            raise NftRefused(f"a change of elements: {error.strerror}") from error
+            raise NftRefused(f"a batch of messages: {error.strerror or error}") from error
 
 
 def replace(nft: Nft, program: Program) -> None:
-    """Leaves the kernel with exactly this program, atomically, whatever our table holds. Raises what `apply` does."""
-    _replace(nft, program)
+    """Leaves the kernel with exactly this program, atomically, whatever our table holds. Raises what `apply` does.
+
+    Where there is no table yet, its sets are filled first; the rules that use them come into force at once.
+    """
+    if not _is_there(nft, program.table):
+        try:
+            _send(nft, filling(program))
+            nft.run(listing(unfilled(program)))
+        except NftRefused:
+            _replace(nft, program)
+    else:
+        _replace(nft, program)
+
+
+def _is_there(nft: Nft, table: str) -> bool:
+    with nft.netlink() as netlink:
+        try:
+            return any(True for _ in netlink.request(_GET_TABLE, 0, INET + text_attribute(_TABLE_NAME, table)))
+        except FileNotFoundError:
+            return False
 
 
 def _replace(nft: Nft, program: Program) -> int:
@@ -123,9 +143,14 @@ def remove(nft: Nft, table: str = Options().table) -> None:
 def generation(nft: Nft | None = None) -> int:
     """How many transactions the packet filter has seen, of the namespace that `nft` or the calling thread is in."""
     with nft.netlink() if nft else Netlink(NETLINK_NETFILTER) as netlink:
-        for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
-            (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
-            return int(number)
+        return ask_generation(netlink)
+
+
+def ask_generation(netlink: Netlink) -> int:
+    """The same, over a socket that is open."""
+    for answer in netlink.request(_GET_GENERATION, 0, _NFGENMSG):
+        (number,) = struct.unpack(">I", attributes(answer[4:])[_GENERATION_ID])
+        return int(number)
     return 0
 
 

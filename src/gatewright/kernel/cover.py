@@ -135,34 +135,42 @@ def reach(rules: Iterable[Rule]) -> Reach:
 def elements(whom: Reach, at: At) -> Elements:
     """Every element of every part; parts without any are left out. A pod without a known address contributes none."""
     found: Elements = {}
-    for family in FAMILIES:
-        pods = pod_ports(whom.pods, at, family)
-        for address, ports in pods.items():
-            for part, items in exact_elements(family, address, ports).items():
-                found.setdefault(part, set()).update(items)
-        found |= interval_elements(family, pods, whom.blocks)
+    ranged = may_span(whom.pods)
+    for family, pods in pod_ports(whom.pods, at).items():
+        found |= exact_elements(family, pods)
+        found |= interval_elements(family, pods if ranged else {}, whom.blocks)
     found |= open_elements(whom)
     return found
 
 
-def pod_ports(pods: Mapping[PortSet, PodSet], at: At, family: int) -> dict[int, PortSet]:
-    """Address to what is covered, for the pods of one family. Pods that share an address are one."""
-    result: dict[int, PortSet] = {}
+def pod_ports(pods: Mapping[PortSet, PodSet], at: At) -> dict[int, dict[int, PortSet]]:
+    """By family: address to what is covered, for these pods. Pods that share an address are one."""
+    result: dict[int, dict[int, PortSet]] = {family: {} for family in FAMILIES}
     for ports, members in pods.items():
-        for position in members:
-            for address in at(position).addresses:
-                if address.version == family:
-                    number = int(address)
-                    result[number] = result.get(number, NO_TRAFFIC) | ports
+        for pod in map(at, members):
+            for address in pod.addresses:
+                own, number = result[address.version], int(address)
+                known = own.get(number)
+                own[number] = ports if known is None else known | ports
     return result
 
 
-def exact_elements(family: int, address: int, ports: PortSet) -> Elements:
-    """What the sets without ranges hold of one pod's address."""
-    if ports.is_everything:
-        return {Part(Kind.HOSTS, family): {(address,)}}
-    singles = _split(ports)[0]
-    return {Part(Kind.PORTS, family): {(address, *single) for single in singles}} if singles else {}
+def exact_elements(family: int, pods: Mapping[int, PortSet]) -> Elements:
+    """What the sets without ranges hold of pods of one family; parts without elements are left out."""
+    found: Elements = {}
+    ports: set[Element] = set()
+    hosts: set[Element] = set()
+    for address, own in pods.items():
+        if own.is_everything:
+            hosts.add((address,))
+        else:
+            for protocol, port in _split(own)[0]:
+                ports.add((address, protocol, port))
+    if ports:
+        found[Part(Kind.PORTS, family)] = ports
+    if hosts:
+        found[Part(Kind.HOSTS, family)] = hosts
+    return found
 
 
 def spans(ports: PortSet) -> PortSet:

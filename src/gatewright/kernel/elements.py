@@ -1,100 +1,158 @@
-"""Changes of elements as netlink messages, in one atomic batch: what text needs milliseconds for takes microseconds.
+"""Sets and their elements as nftables' netlink messages (linux/netfilter/nf_tables.h).
 
-libnftables reads back the tables, sets and often all elements of the node before it sends the smallest change; a change
-that only adds and deletes elements needs none of that. The layout is that of linux/netfilter/nf_tables.h: keys in
-network byte order, each field of a concatenation padded to four bytes, a range as the keys of its two ends. Sets of one
-field with ranges have another layout, and are left to text.
+Keys are in network byte order, each field of a concatenation padded to four bytes; a range is the keys of its two ends.
+Sets of one field with ranges have another layout, and are left to text.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
 
-from gatewright.kernel.change import Change, MapChange, SetChange
-from gatewright.kernel.netlink import NESTED, Request, attribute
-from gatewright.kernel.table import Element, Field, Verb
+from gatewright.kernel.netlink import NESTED, Request, attribute, text_attribute
+from gatewright.kernel.table import Element, Field, Set, Verb, VerdictMap
 
-_SUBSYSTEM = 10 << 8
-_NEW_ELEMENTS, _DELETE_ELEMENTS = _SUBSYSTEM | 12, _SUBSYSTEM | 14
-_CREATE = 0x400
-_INET = struct.pack("=BBH", 1, 0, 0)
-_TABLE, _SET, _ELEMENTS = 1, 2, 3
-_LIST_ELEMENT = 1
+SUBSYSTEM = 10 << 8
+CREATE, APPEND = 0x400, 0x800
+INET = struct.pack("=BBH", 1, 0, 0)
+"""The head of every message about our table."""
+VERDICT_CODE = {Verb.DROP: 0, Verb.ACCEPT: 1, Verb.JUMP: -3, Verb.GOTO: -4, Verb.RETURN: -5}
+_NEW_SET, _DELETE_SET = SUBSYSTEM | 9, SUBSYSTEM | 11
+_NEW_ELEMENTS, _DELETE_ELEMENTS = SUBSYSTEM | 12, SUBSYSTEM | 14
+_SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_KEY_LENGTH, _SET_DESCRIPTION, _SET_ID = 1, 2, 3, 4, 5, 9, 10
+_INTERVAL, _CONCATENATED = 0x4, 0x80
+_DESCRIPTION_FIELDS, _FIELD_LENGTH, _LIST_ITEM = 2, 1, 1
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _KEY, _DATA, _KEY_END = 1, 2, 10
-_VALUE, _VERDICT = 1, 2
-_CODE, _CHAIN = 1, 2
-_VERDICT_CODE = {Verb.JUMP: -3, Verb.GOTO: -4}
+_VALUE, _VERDICT, _CODE, _CHAIN = 1, 2, 1, 2
 PIECE = 400
 """Elements a message: an attribute holds 64 KiB at most, and an IPv6 range takes some 100 bytes."""
-T = TypeVar("T")
 
 
-def can_send(change: Change) -> bool:
-    """Whether a change is of elements only, in sets whose layout is known here."""
-    return change.only_elements and all(len(one.part.fields) > 1 or not one.part.interval for one in change.sets)
+def is_known(part: Set) -> bool:
+    """Whether the layout of a set is known here."""
+    return len(part.fields) > 1 or not part.interval
 
 
-def requests(change: Change, table: str) -> Iterator[Request]:
-    """The messages that make a change of elements, deletions first: nothing that is added may overlap what was."""
-    for there in (False, True):
-        for edit in change.sets:
-            encode = _ranges(edit) if edit.part.interval else _keys(edit)
-            yield from _messages(there, table, edit.part.name, map(encode, edit.added if there else edit.gone))
-        for entry in change.maps:
-            entries = map(_entries(entry), entry.added if there else entry.gone)
-            yield from _messages(there, table, entry.part.name, entries)
+def new_set(table: str, part: Set, number: int) -> Request:
+    """A set comes, without elements; `number` is another one for each set of a batch."""
+    flags = _INTERVAL | (_CONCATENATED if len(part.fields) > 1 else 0) if part.interval else 0
+    key_type = 0
+    for field in part.fields:
+        key_type = key_type << _TYPE_BITS | _TYPES[field]
+    body = (
+        _head(table, part.name),
+        _word(_SET_FLAGS, flags),
+        _word(_SET_KEY_TYPE, key_type),
+        _word(_SET_KEY_LENGTH, sum(_padded(field) for field in part.fields)),
+        _word(_SET_ID, number),
+        _description(part.fields) if flags & _CONCATENATED else b"",
+    )
+    return Request(_NEW_SET, CREATE, b"".join(body))
 
 
-def _messages(there: bool, table: str, name: str, elements: Iterator[bytes]) -> Iterator[Request]:
-    """Some elements of one set come or go."""
-    head = _INET + _text(_TABLE, table) + _text(_SET, name)
-    kind, flags = (_NEW_ELEMENTS, _CREATE) if there else (_DELETE_ELEMENTS, 0)
+def gone_set(table: str, name: str) -> Request:
+    """A set goes, with its elements."""
+    return Request(_DELETE_SET, 0, _head(table, name))
+
+
+def set_elements(there: bool, table: str, part: Set, elements: Iterable[Element]) -> Iterator[Request]:
+    """Elements of a set come, or go."""
+    encode = _ranges(part.fields) if part.interval else _keys(part.fields)
+    return _pieces(there, table, part.name, map(encode, elements))
+
+
+def map_entries(there: bool, table: str, part: VerdictMap, entries: Iterable[tuple[int, str]]) -> Iterator[Request]:
+    """Entries of a map come, or go."""
+    return _pieces(there, table, part.name, map(_entries(part), entries))
+
+
+def verdict(verb: Verb, chain: str) -> bytes:
+    """What becomes of a packet, as data."""
+    code = attribute(_CODE, struct.pack(">i", VERDICT_CODE[verb]))
+    return attribute(_VERDICT | NESTED, code + text_attribute(_CHAIN, chain) if chain else code)
+
+
+def _pieces(there: bool, table: str, name: str, elements: Iterator[bytes]) -> Iterator[Request]:
+    head = INET + text_attribute(_LIST_TABLE, table) + text_attribute(_LIST_SET, name)
+    kind, flags = (_NEW_ELEMENTS, CREATE) if there else (_DELETE_ELEMENTS, 0)
     while piece := b"".join(islice(elements, PIECE)):
-        yield Request(kind, flags, head + attribute(_ELEMENTS | NESTED, piece))
+        yield Request(kind, flags, head + attribute(_LIST_ELEMENTS | NESTED, piece))
 
 
-def _keys(edit: SetChange) -> Callable[[Element], bytes]:
-    fields = edit.part.fields
-    return lambda element: _element(_key(_KEY, fields, element))
+def _keys(fields: Sequence[Field]) -> Callable[[Element], bytes]:
+    value = _writer(fields)
+    before = _before(_element(_key(_KEY, bytes(sum(map(_padded, fields))))), fields)
+    return lambda element: before + value(element)
 
 
-def _ranges(edit: SetChange) -> Callable[[Element], bytes]:
-    fields = edit.part.fields
-    return lambda element: _element(_key(_KEY, fields, element[::2]) + _key(_KEY_END, fields, element[1::2]))
+def _ranges(fields: Sequence[Field]) -> Callable[[Element], bytes]:
+    value = _writer(fields)
+
+    def encode(element: Element) -> bytes:
+        return _element(_key(_KEY, value(element[::2])) + _key(_KEY_END, value(element[1::2])))
+
+    return encode
 
 
-def _entries(entry: MapChange) -> Callable[[tuple[int, str]], bytes]:
-    fields, code = (entry.part.field,), attribute(_CODE, struct.pack(">i", _VERDICT_CODE[entry.part.verb]))
+def _entries(part: VerdictMap) -> Callable[[tuple[int, str]], bytes]:
+    value = _writer((part.field,))
 
-    def encode(item: tuple[int, str]) -> bytes:
-        number, chain = item
-        verdict = attribute(_VERDICT | NESTED, code + _text(_CHAIN, chain))
-        return _element(_key(_KEY, fields, (number,)) + attribute(_DATA | NESTED, verdict))
+    def encode(entry: tuple[int, str]) -> bytes:
+        address, chain = entry
+        return _element(_key(_KEY, value((address,))) + attribute(_DATA | NESTED, verdict(part.verb, chain)))
 
     return encode
 
 
 def _element(body: bytes) -> bytes:
-    return attribute(_LIST_ELEMENT | NESTED, body)
+    return attribute(_LIST_ITEM | NESTED, body)
 
 
-def _key(kind: int, fields: tuple[Field, ...], numbers: Iterable[int]) -> bytes:
-    value = b"".join([_WRITTEN[field](number) for field, number in zip(fields, numbers, strict=True)])
+def _key(kind: int, value: bytes) -> bytes:
     return attribute(kind | NESTED, attribute(_VALUE, value))
 
 
-def _text(kind: int, text: str) -> bytes:
-    return attribute(kind, text.encode() + b"\0")
+def _before(whole: bytes, fields: Sequence[Field]) -> bytes:
+    """What stands before the value of every key of these fields: its length is always the same."""
+    return whole[: len(whole) - sum(map(_padded, fields))]
 
 
-_WRITTEN: dict[Field, Callable[[int], bytes]] = {
-    Field.IPV4: struct.Struct(">L").pack,
+def _writer(fields: Sequence[Field]) -> Callable[[Element], bytes]:
+    """How a key of these fields is written."""
+    layout = struct.Struct(">" + "".join(_LAYOUT[field] for field in fields))
+    if _BYTES.keys().isdisjoint(fields):
+        return lambda numbers: layout.pack(*numbers)
+    ways = [_BYTES.get(field) for field in fields]
+    return lambda numbers: layout.pack(*[way(one) if way else one for way, one in zip(ways, numbers, strict=True)])
+
+
+def _head(table: str, name: str) -> bytes:
+    return INET + text_attribute(_SET_TABLE, table) + text_attribute(_SET_NAME, name)
+
+
+def _word(kind: int, number: int) -> bytes:
+    return attribute(kind, struct.pack(">L", number))
+
+
+def _description(fields: Sequence[Field]) -> bytes:
+    """The length of each field, which the kernel wants to know where they are ranges."""
+    lengths = [attribute(_LIST_ITEM | NESTED, _word(_FIELD_LENGTH, _LENGTH[field])) for field in fields]
+    return attribute(_SET_DESCRIPTION | NESTED, attribute(_DESCRIPTION_FIELDS | NESTED, b"".join(lengths)))
+
+
+def _padded(field: Field) -> int:
+    return _LENGTH[field] + 3 & ~3
+
+
+_TYPES = {Field.IPV4: 7, Field.IPV6: 8, Field.PROTOCOL: 12, Field.PORT: 13, Field.LINK: 19}
+"""By which numbers nft knows the types when it lists a set; of a concatenation, six bits each."""
+_TYPE_BITS = 6
+_LENGTH = {Field.IPV4: 4, Field.IPV6: 16, Field.PROTOCOL: 1, Field.PORT: 2, Field.LINK: 4}
+_LAYOUT = {Field.IPV4: "L", Field.IPV6: "16s", Field.PROTOCOL: "B3x", Field.PORT: "H2x", Field.LINK: "4s"}
+_BYTES: dict[Field, Callable[[int], bytes]] = {
     Field.IPV6: lambda number: number.to_bytes(16, "big"),
-    Field.PROTOCOL: struct.Struct("B3x").pack,
-    Field.PORT: struct.Struct(">H2x").pack,
     Field.LINK: struct.Struct("=L").pack,
 }
-"""How a field stands in a key."""
+"""Fields that no number of a network layout holds; the index of a link is in the order of this machine."""

@@ -16,11 +16,10 @@ Both are sets that the caller fills and that change by single elements like any 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gatewright.engine.addresses import FAMILIES, IPAddress
+from gatewright.engine.addresses import FAMILIES, IPAddress, IPNetwork
 from gatewright.engine.model import Direction
 from gatewright.kernel.change import SetChange
 from gatewright.kernel.denial import denial, guard
@@ -63,7 +62,7 @@ class Guards:
     index, address) of each pod whose link is known; a link that stands in no pair is not checked.
     """
 
-    ranges: frozenset[ipaddress.IPv4Network | ipaddress.IPv6Network] = frozenset()
+    ranges: frozenset[IPNetwork] = frozenset()
     known: frozenset[IPAddress] = frozenset()
     links: frozenset[tuple[int, IPAddress]] = frozenset()
 
@@ -93,7 +92,7 @@ def guard_changes(options: Options, old: Guards, new: Guards) -> tuple[SetChange
     return tuple(change for change in changes if change.gone or change.added)
 
 
-def _spans(family: int, ranges: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Iterator[Element]:
+def _spans(family: int, ranges: Iterable[IPNetwork]) -> Iterator[Element]:
     """Ranges as elements; one inside another is left out, since elements are disjoint."""
     end = -1
     for network in sorted((item for item in ranges if item.version == family), key=_place):
@@ -103,7 +102,7 @@ def _spans(family: int, ranges: Iterable[ipaddress.IPv4Network | ipaddress.IPv6N
             end = last
 
 
-def _place(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tuple[int, int]:
+def _place(network: IPNetwork) -> tuple[int, int]:
     return int(network.network_address), network.prefixlen
 
 

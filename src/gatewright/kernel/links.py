@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gatewright.engine.addresses import IPAddress
+from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.kernel.errors import NetlinkFailed
 from gatewright.kernel.netlink import NETLINK_ROUTE, attributes, dump
 
@@ -97,11 +97,29 @@ def own_addresses() -> frozenset[IPAddress]:
     return frozenset(_read(_GET_ADDRESS, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0), parse_address))
 
 
+def pod_bridges(ranges: Collection[IPNetwork]) -> frozenset[str]:
+    """The names of the bridges on which pods of these ranges hang: those that have an address in one of them.
+
+    Raises NetlinkFailed.
+    """
+    bridges = {link.index: link.name for link in links() if link.kind == "bridge"}
+    question = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    found = _read(_GET_ADDRESS, question, _parse_interface_address) if bridges and ranges else []
+    return frozenset(
+        bridges[index] for index, address in found if index in bridges and any(address in each for each in ranges)
+    )
+
+
 def parse_address(body: bytes) -> IPAddress | None:
     """The address of one message: this side's, where a link has two."""
     found = attributes(body[_ADDRESS.size :])
     raw = found.get(_OWN_ADDRESS, found.get(_ANY_ADDRESS))
     return ipaddress.ip_address(raw) if raw else None
+
+
+def _parse_interface_address(body: bytes) -> tuple[int, IPAddress] | None:
+    address = parse_address(body)
+    return (_ADDRESS.unpack_from(body)[4], address) if address else None
 
 
 def parse_route(body: bytes) -> HostRoute | None:

@@ -17,16 +17,16 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gatewright.kernel.apply import generation
+from gatewright.kernel.apply import ask_generation
 from gatewright.kernel.errors import NetlinkFailed, NotPermitted
-from gatewright.kernel.netlink import NETLINK_NETFILTER, Listener, Message, attributes
-from gatewright.kernel.nft import COMMAND, Nft
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Listener, Message, Netlink, attributes
+from gatewright.kernel.nft import COMMAND
 
 _GROUP = 7
 """NFNLGRP_NFTABLES."""
@@ -73,15 +73,11 @@ class Monitor:
         self._own: deque[range] = deque(maxlen=_REMEMBERED)
         self._name = Path("/proc/thread-self/comm").read_text().rstrip("\n")
         self._pid: int | None = None
-        self._listener = Listener(NETLINK_NETFILTER, buffer)
-        try:
-            self._listener.join(_GROUP)
-        except PermissionError as error:
-            self._listener.close()
-            raise NotPermitted("follow changes of the packet filter") from error
-        except OSError as error:
-            self._listener.close()
-            raise NetlinkFailed(f"changes of the packet filter cannot be followed: {error.strerror}") from error
+        with ExitStack() as stack:
+            self._listener = stack.enter_context(Listener(NETLINK_NETFILTER, buffer))
+            self._asking = stack.enter_context(Netlink(NETLINK_NETFILTER))
+            _join(self._listener)
+            self._stack = stack.pop_all()
         self._listener.listen()
 
     def __enter__(self) -> Self:
@@ -98,18 +94,17 @@ class Monitor:
 
     def close(self) -> None:
         """Stops following."""
-        self._listener.close()
+        self._stack.close()
 
     @contextmanager
-    def own(self, nft: Nft | None = None) -> Iterator[None]:
+    def own(self) -> Iterator[None]:
         """What changes the packet filter in it, on this thread, is our own. Not to be read meanwhile.
 
-        If it raises, nothing counts as ours: the table holds what nobody is sure of. The number is asked over the
-        socket of `nft`, where it is given.
+        If it raises, nothing counts as ours: the table holds what nobody is sure of.
         """
-        before = generation(nft)
+        before = ask_generation(self._asking)
         yield
-        self._own.append(range(before + 1, generation(nft) + 1))
+        self._own.append(range(before + 1, ask_generation(self._asking) + 1))
 
     def read(self) -> list[Alteration | Missed]:
         """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
@@ -135,6 +130,15 @@ class Monitor:
         if self._pid is None and len(made) == 1 and done.program == self._name:
             self._pid = done.pid
         return done.pid == self._pid
+
+
+def _join(listener: Listener) -> None:
+    try:
+        listener.join(_GROUP)
+    except PermissionError as error:
+        raise NotPermitted("follow changes of the packet filter") from error
+    except OSError as error:
+        raise NetlinkFailed(f"changes of the packet filter cannot be followed: {error.strerror}") from error
 
 
 class _Transaction:

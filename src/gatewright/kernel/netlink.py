@@ -210,6 +210,11 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
+def text_attribute(kind: int, text: str) -> bytes:
+    """A text, ended as C does."""
+    return attribute(kind, text.encode() + b"\0")
+
+
 def attributes(data: bytes) -> dict[int, bytes]:
     """Attribute kinds to payloads."""
     result: dict[int, bytes] = {}

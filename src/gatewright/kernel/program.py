@@ -66,6 +66,11 @@ class Stage:
     reach: Reach
 
     @property
+    def shape(self) -> tuple[object, ...]:
+        """What rules depend on, beside the sets that there are."""
+        return self.name, self.tier, self.action, self.reach.everything, self.reach.everyone.other
+
+    @property
     def label(self) -> str:
         """Its name in log lines, and in the names of counters and chains."""
         return self.name.rstrip(".")

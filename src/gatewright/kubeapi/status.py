@@ -95,10 +95,13 @@ def encode(status: Status) -> bytes:
     return msgspec.json.encode(fields) + b"\n"
 
 
+_DECODER = msgspec.json.Decoder(Status)  # made here: several threads may meet their first Status at once
+
+
 def decode(data: bytes | msgspec.Raw) -> Status | None:
     """The Status that a body holds; None where it holds none, as from a proxy."""
     try:
-        return msgspec.json.decode(data, type=Status)
+        return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

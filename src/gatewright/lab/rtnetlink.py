@@ -3,23 +3,22 @@
 Fifty pods need some five hundred changes; as `ip` processes they would cost more than everything else in `lab up`
 together, and `ip -batch` cannot reach into a pod's network namespace without a process each. A `Netlink` is a socket
 of the namespace it was opened in; `run` sends a batch of requests and raises on the first that the kernel refuses.
-Wire format: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h.
+Wire format: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h; the framing is `kernel/netlink.py`'s.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from gatewright.engine.addresses import IPAddress, IPNetwork
+from gatewright.kernel.netlink import ACK, NETLINK_ROUTE, REQUEST, attribute, messages, pack
 
 _NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _NEWNEIGH = 16, 17, 20, 24, 28
-_REQUEST, _ACK, _REPLACE, _EXCL, _CREATE = 0x01, 0x04, 0x100, 0x200, 0x400
+_REPLACE, _EXCL, _CREATE = 0x100, 0x200, 0x400
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 18, 19
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
@@ -40,17 +39,12 @@ class Request:
     what: str
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    size = 4 + len(data)
-    return struct.pack("=HH", size, kind) + data + b"\0" * (-size % 4)
-
-
 def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("=I", value))
+    return attribute(kind, struct.pack("=I", value))
 
 
 def _name(name: str) -> bytes:
-    return _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    return attribute(_IFLA_IFNAME, name.encode() + b"\0")
 
 
 def _mac(mac: str) -> bytes:
@@ -67,10 +61,10 @@ _LINK_UP = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, _IFF_UP, _IFF_UP)
 
 def veth(name: str, mac: str, peer: str, peer_mac: str, peer_pid: int) -> Request:
     """A veth pair: `name` here, up, and `peer` in a process' network namespace, down (it cannot come up first)."""
-    far = _LINK_DOWN + _name(peer) + _attribute(_IFLA_ADDRESS, _mac(peer_mac)) + _number(_IFLA_NET_NS_PID, peer_pid)
-    info = _attribute(_IFLA_INFO_KIND, b"veth\0") + _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, far))
-    near = _LINK_UP + _name(name) + _attribute(_IFLA_ADDRESS, _mac(mac))
-    return Request(_NEWLINK, _CREATE | _EXCL, near + _attribute(_IFLA_LINKINFO, info), f"link {name}")
+    far = _LINK_DOWN + _name(peer) + attribute(_IFLA_ADDRESS, _mac(peer_mac)) + _number(_IFLA_NET_NS_PID, peer_pid)
+    info = attribute(_IFLA_INFO_KIND, b"veth\0") + attribute(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, far))
+    near = _LINK_UP + _name(name) + attribute(_IFLA_ADDRESS, _mac(mac))
+    return Request(_NEWLINK, _CREATE | _EXCL, near + attribute(_IFLA_LINKINFO, info), f"link {name}")
 
 
 def link_up(name: str) -> Request:
@@ -86,7 +80,7 @@ def link_delete(name: str) -> Request:
 def address(link: str, value: IPAddress) -> Request:
     """Give a link one address of full prefix length; no duplicate address detection."""
     head = struct.pack("=BBBBI", _family(value), value.max_prefixlen, 0, _SCOPE_UNIVERSE, socket.if_nametoindex(link))
-    body = head + _attribute(_IFA_LOCAL, value.packed) + _attribute(_IFA_ADDRESS, value.packed)
+    body = head + attribute(_IFA_LOCAL, value.packed) + attribute(_IFA_ADDRESS, value.packed)
     flags = _number(_IFA_FLAGS, _IFA_F_NODAD) if value.version == 6 else b""
     return Request(_NEWADDR, _CREATE | _REPLACE, body + flags, f"address {value} on {link}")
 
@@ -101,18 +95,18 @@ def route(link: str, network: IPNetwork, gateway: IPAddress | None = None, sourc
     )
     body = head + _number(_RTA_OIF, socket.if_nametoindex(link))
     if network.prefixlen:
-        body += _attribute(_RTA_DST, network.network_address.packed)
+        body += attribute(_RTA_DST, network.network_address.packed)
     if gateway:
-        body += _attribute(_RTA_GATEWAY, gateway.packed)
+        body += attribute(_RTA_GATEWAY, gateway.packed)
     if source:
-        body += _attribute(_RTA_PREFSRC, source.packed)
+        body += attribute(_RTA_PREFSRC, source.packed)
     return Request(_NEWROUTE, _CREATE | _REPLACE, body, f"route to {network} through {link}")
 
 
 def neighbour(link: str, value: IPAddress, mac: str) -> Request:
     """A permanent neighbour, so that no ARP or neighbour discovery is needed."""
     head = struct.pack("=BxHiHBB", _family(value), 0, socket.if_nametoindex(link), _NUD_PERMANENT, 0, 0)
-    body = head + _attribute(_NDA_DST, value.packed) + _attribute(_NDA_LLADDR, _mac(mac))
+    body = head + attribute(_NDA_DST, value.packed) + attribute(_NDA_LLADDR, _mac(mac))
     return Request(_NEWNEIGH, _CREATE | _REPLACE, body, f"neighbour {value} on {link}")
 
 
@@ -120,7 +114,7 @@ class Netlink:
     """An rtnetlink socket of the network namespace in which it was made."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
         self._socket.bind((0, 0))
         self._sequence = 0
 
@@ -139,19 +133,15 @@ class Netlink:
         data = b""
         for request in batch:
             self._sequence += 1
-            flags = _REQUEST | _ACK | request.flags
-            data += struct.pack("=IHHII", 16 + len(request.body), request.kind, flags, self._sequence, 0) + request.body
+            data += pack(request.kind, REQUEST | ACK | request.flags, self._sequence, request.body)
         self._socket.send(data)
         errors: list[OSError] = []
         answered = 0
         while answered < len(batch):
-            reply = self._socket.recv(65536)
-            offset = 0
-            while offset < len(reply):
-                size, _, _, sequence, _, error = struct.unpack_from("=IHHIIi", reply, offset)
+            for answer in messages(self._socket.recv(65536)):
                 answered += 1
+                (error,) = struct.unpack_from("=i", answer.body)
                 if error:
-                    errors.append(OSError(-error, os.strerror(-error), batch[sequence - first].what))
-                offset += size + (-size % 4)
+                    errors.append(OSError(-error, os.strerror(-error), batch[answer.sequence - first].what))
         if errors:
             raise errors[0]

@@ -103,6 +103,15 @@ class _Line(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
+def _work_out(*types: type[msgspec.Struct]) -> None:
+    """Let msgspec look at types now, where one thread makes the readers of all.
+
+    Else it does so at their first use, without a lock: several streams that begin at once would end the process.
+    """
+    for one in types:
+        msgspec.json.Decoder(one)
+
+
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unusual)
 
 
@@ -117,6 +126,7 @@ class Reader:
         self.version = self.kind.served[0]
         self._api_version = f"{group}/{self.version}" if group else self.version
         self._slimming = Slimming()
+        _work_out(_List, _Line, _Bookmark, _Named, _PodList, WirePod, self.kind.struct)
 
     @property
     def path(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -367,3 +369,26 @@ def test_pods_of_a_real_server_lose_nothing_that_the_engine_sees() -> None:
         whole = Snapshot.of(read_page(data, "Pod", KINDS["", "Pod"], "v1").objects).endpoints
         small = Snapshot.of([item.object for item in Reader("", "Pod").page(data).items if item.object]).endpoints
         assert [msgspec.structs.astuple(one) for one in small] == [msgspec.structs.astuple(one) for one in whole]
+
+
+_ALL_AT_ONCE = """
+import sys, threading
+from gatewright.objects.watched import Reader
+from gatewright.sources.watch import NODE_KINDS
+sys.setswitchinterval(1e-6)
+readers = [Reader(*kind) for kind in NODE_KINDS] * 3
+begin = threading.Barrier(len(readers))
+line = b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"b"},"spec":{},"status":{}}}'
+def read(reader):
+    begin.wait()
+    reader.event(line)
+threads = [threading.Thread(target=read, args=(reader,)) for reader in readers]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_streams_that_begin_at_once_do_not_end_the_process() -> None:
+    """One time in five it did; a process meets its first object only once, so there are several."""
+    ended = [subprocess.run([sys.executable, "-c", _ALL_AT_ONCE], check=False).returncode for _ in range(15)]
+    assert ended == [0] * 15

@@ -25,9 +25,8 @@ class WatchServer:
     """Stores by path, and what goes wrong.
 
     `created` are the paths and objects of POST requests. `answers` are given instead to the next requests: (status,
-    headers, body). `token` is the one that is accepted.
-    `lingers` leaves a watch open that has told its last. `cut` are numbers of bytes after which the next watches break
-    off, in the middle of whatever it is.
+    headers, body). `token` is the one that is accepted. `lingers` leaves a watch open that has told its last. `cut` are
+    numbers of bytes after which the next watches break off, in the middle of whatever it is.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)

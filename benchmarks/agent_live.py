@@ -1,0 +1,237 @@
+"""The whole agent against an API server: from bytes on a socket to the kernel's commit, memory, and an idle minute.
+
+The server is a process of its own in the node's network namespace; it lists 10,000 pods and 1,000 policies in pages
+as a real one does, then tells fifty changes a second (those of `benchmarks.agent_changes`). The agent is the command;
+what it took is read from its own metrics, which count events that led to a transaction.
+
+Run as root: `python -m benchmarks.agent_live`. `--pods N`, `--seconds N`, `--idle N`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from benchmarks.agent_changes import A_SECOND, NODE, changes, spread
+from benchmarks.clusters import NODE_OF_10K, NODE_PODS, Shape, objects
+from benchmarks.wire import event, written
+from gatewright.agent import client
+from gatewright.objects.meta import Json, Object
+from tests.packets.netns import Namespace
+from tests.unit.sources.apiserver import kubeconfig
+
+PORT = 8001
+PATHS = {
+    "/api/v1/pods": "Pod",
+    "/api/v1/namespaces": "Namespace",
+    "/api/v1/nodes": "Node",
+    "/apis/networking.k8s.io/v1/networkpolicies": "NetworkPolicy",
+}
+_RUN = "from gatewright.cli.main import main; main()"
+_VERSION = re.compile(rb'"resourceVersion":"\d*"')
+_BUCKET = re.compile(r'^gatewright_agent_event_to_kernel_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.M)
+
+
+@dataclass
+class Server:
+    """What is listed, and who watches."""
+
+    items: dict[str, list[bytes]]
+    watching: dict[str, list[asyncio.StreamWriter]] = field(default_factory=lambda: defaultdict(list))
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, request after request."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                target = urlsplit(head.split(b" ", 2)[1].decode())
+                query = {key: values[0] for key, values in parse_qs(target.query).items()}
+                kind = PATHS.get(target.path)
+                if kind is None:
+                    self.whole(writer, 404, b"404 page not found\n")
+                elif "sendInitialEvents" in query:
+                    self.whole(writer, 400, b'{"kind":"Status","code":400,"message":"not enabled"}')
+                elif "watch" in query:
+                    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                    self.watching[kind].append(writer)
+                else:
+                    self.whole(writer, 200, self.page(kind, query))
+                await writer.drain()
+
+    def whole(self, writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+        """An answer of known length."""
+        writer.write(
+            b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+        )
+        writer.write(body)
+
+    def page(self, kind: str, query: dict[str, str]) -> bytes:
+        """One page of a list."""
+        begin, limit = int(query.get("continue", 0)), int(query["limit"])
+        items = self.items.get(kind, [])
+        more = b',"continue":"%d"' % (begin + limit) if begin + limit < len(items) else b""
+        return b'{"metadata":{"resourceVersion":"200000"%s},"items":[%s]}' % (
+            more,
+            b",".join(items[begin : begin + limit]),
+        )
+
+    def tell(self, kind: str, line: bytes) -> None:
+        """One event, to all who watch."""
+        self.watching[kind] = [writer for writer in self.watching[kind] if not writer.is_closing()]
+        for writer in self.watching[kind]:
+            writer.write(b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
+
+
+def serve(made: list[Object], seconds: float, ready: Event, go: Event, done: Event) -> None:
+    """The server's process."""
+    items: dict[str, list[bytes]] = defaultdict(list)
+    for one in made:
+        items[one.kind].append(msgspec.json.encode(written(one)))
+    items["Node"].append(json.dumps({"metadata": {"name": NODE, "resourceVersion": "1"}, "spec": {}}).encode())
+    server = Server(dict(items))
+
+    async def work() -> None:
+        async with await asyncio.start_server(server.answer, "127.0.0.1", PORT, limit=1 << 20):
+            ready.set()
+            while not go.is_set():
+                await asyncio.sleep(0.05)
+            stream, start = changes(made, random.Random(7)), time.perf_counter()
+            for number in range(int(seconds * A_SECOND)):
+                _, what, item = next(stream)
+                server.tell(item.kind, _at(event(what, item), 200_001 + number))
+                await asyncio.sleep(max(0.0, start + (number + 1) / A_SECOND - time.perf_counter()))
+            done.set()
+            await asyncio.sleep(3600)
+
+    asyncio.run(work())
+
+
+def _at(line: bytes, version: int) -> bytes:
+    return _VERSION.sub(b'"resourceVersion":"%d"' % version, line, count=1)
+
+
+def resident(pid: int) -> float:
+    """Megabytes of a process that are in memory."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1e3
+
+
+def processor(pid: int) -> float:
+    """Seconds of processor time a process has had."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def quantile(metrics: str, part: float) -> str:
+    """The bucket in which a part of all events lies, as a bound in milliseconds."""
+    buckets = [(float(bound), float(count)) for bound, count in _BUCKET.findall(metrics)]
+    total = buckets[-1][1]
+    return next(f"<= {bound * 1e3:g} ms" for bound, count in buckets if count >= part * total)
+
+
+def get(path: str) -> str:
+    """What the agent's port answers."""
+    return subprocess.check_output(["curl", "-s", f"http://127.0.0.1:9469{path}"], text=True, timeout=10)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The agent, until the block ends."""
+    words = ["agent", "run", "--node", NODE, "--kubeconfig", str(folder / "kubeconfig")]
+    words += ["--socket", str(folder / "socket"), "--metrics-address", "127.0.0.1:9469"]
+    process = subprocess.Popen([sys.executable, "-c", _RUN, *words])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def status(folder: Path) -> Json:
+    """What the agent says of itself."""
+    try:
+        return client.status(folder / "socket")
+    except client.NoAgent:
+        return {}
+
+
+def measure(shape: Shape, seconds: float, idle: float) -> None:
+    """In the node's namespace: everything."""
+    made = [spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
+    ready, go, done = (multiprocessing.get_context("fork").Event() for _ in range(3))
+    server = multiprocessing.get_context("fork").Process(
+        target=serve, args=(made, seconds, ready, go, done), daemon=True
+    )
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    server.start()
+    ready.wait(60)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{PORT}")
+        started = time.perf_counter()
+        with running(folder) as agent:
+            while not status(folder):
+                time.sleep(0.005)
+            up = time.perf_counter()
+            while status(folder).get("state") != "in step":
+                time.sleep(0.005)
+            loaded = time.perf_counter()
+            print(
+                f"process to socket {up - started:.2f} s, then everything listed and in the kernel {loaded - up:.2f} s"
+            )
+            time.sleep(2)
+            print(f"resident after the first load: {resident(agent.pid):.0f} MB")
+            before = processor(agent.pid)
+            time.sleep(idle)
+            print(f"idle: {(processor(agent.pid) - before) / idle * 100:.2f} % of a core over {idle:g} s")
+            before = processor(agent.pid)
+            go.set()
+            done.wait(seconds + 30)
+            time.sleep(1)
+            print(f"{A_SECOND} changes a second: {(processor(agent.pid) - before) / seconds * 100:.1f} % of a core")
+            metrics, now = get("/metrics"), status(folder)
+            for label, part in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)):
+                print(f"event to kernel, {label}: {quantile(metrics, part)}")
+            held = now["programmed"]
+            print(f"{held['transactions']} transactions, {held['elements']} elements, {held['failures']} failures")
+            print(f"state: {now['state']}; resident at the end: {resident(agent.pid):.0f} MB")
+    server.kill()
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pods", type=int, default=NODE_OF_10K.pods)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--idle", type=float, default=30)
+    options = parser.parse_args()
+    scale = options.pods / NODE_OF_10K.pods
+    shape = replace(
+        NODE_OF_10K,
+        pods=options.pods,
+        namespaces=int(100 * scale) or 1,
+        policies=int(NODE_OF_10K.policies * scale),
+        wide_peers=int(20 * scale),
+    )
+    Namespace().run(lambda: measure(shape, options.seconds, options.idle))
+
+
+if __name__ == "__main__":
+    main()
