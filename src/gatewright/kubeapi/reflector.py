@@ -12,7 +12,8 @@ when it was asked:
   asked for.
 - Nothing that is cut counts: a page counts when all of it has come, an event with its newline, a list with its end.
 - 404 of a kind that a CustomResourceDefinition brings says that there is none: complete, with nothing. Where objects
-  are held it has to be said again, because a server behind a balancer may have said it by mistake.
+  are held it has to be said again, because a server behind a balancer may have said it by mistake. From then on the
+  versions of its group are asked for every 30 seconds: a cluster that has the kind in newer ones alone must say so.
 
 ========== ========================== ============================================================
 phase      asks for                   goes on to
@@ -20,7 +21,7 @@ phase      asks for                   goes on to
 STREAMING  a watch with the state     WATCHING at the end bookmark; LISTING where refused or ignored
 LISTING    a page                     LISTING with the next page; WATCHING after the last
 WATCHING   a watch from a version     WATCHING when it ends; STREAMING or LISTING after 410
-ABSENT     a page, every 30 seconds   LISTING once it is there
+ABSENT     versions of the group      LISTING once the version is there
 ========== ========================== ============================================================
 
 The caller sends `request()` when it is due, and tells what comes of it: `answered`, then `received` for each chunk,
@@ -142,7 +143,9 @@ class Reflector:
     def request(self) -> Request:
         """What to ask next, and when."""
         query, patience = dict(self._fields), PATIENCE
-        if self.phase in (Phase.LISTING, Phase.ABSENT):
+        if self.phase is Phase.ABSENT:
+            return Request(self._reader.group_path, {}, self._due, patience)
+        if self.phase is Phase.LISTING:
             query |= {"limit": str(self._limit)} if self._limit else {}
             query |= {"continue": self._following} if self._following else {}
         else:
@@ -192,9 +195,11 @@ class Reflector:
             return []
         if self._status != 200:
             return self._refused(said(bytes(self._body), self._status), now)
-        if self.phase in (Phase.LISTING, Phase.ABSENT):
+        if self.phase is Phase.LISTING:
             return self._page(now)
-        if self.phase is Phase.STREAMING:
+        if self.phase is Phase.ABSENT:
+            self._served(now)
+        elif self.phase is Phase.STREAMING:
             self._stream_broke("the streaming list ended before its end", now)
         elif now - self._opened < SHORTEST:
             self._retry("the watch ended at once", now)
@@ -231,6 +236,8 @@ class Reflector:
             self._went_wrong(what, now, status.retry_after)
         else:
             self._retry(what, now, self._asked if self._asked is not None else status.retry_after)
+            if self.phase is Phase.ABSENT and status.code == 403:  # who may not ask for versions asks for objects
+                self._restart(Phase.LISTING)
         return []
 
     def _not_there(self, what: str, now: float) -> list[Update]:
@@ -246,8 +253,28 @@ class Reflector:
         changes = self.held.clear()
         self._restart(Phase.ABSENT)
         self.resource_version, self.last_error, self._failures = "", "", 0
-        self._due = now + ABSENT_FOR * (0.75 + self._chance() / 2)
+        self._due = now if first else self._later(now)
         return [Update(changes)] if first or changes.gone else []
+
+    def _served(self, now: float) -> None:
+        """The versions of the group of an absent kind have come."""
+        try:
+            versions = self._reader.versions(self._body)
+        except NotAList as error:
+            self._retry(line(error), now)
+            return
+        self._hang_up()
+        if self._reader.version in versions:
+            self._restart(Phase.LISTING)
+            self.last_error, self._due = "", now
+            return
+        named = ", ".join(versions)
+        what = f"{self._reader.group} is served in {named} alone, which this version of gatewright does not know"
+        self.last_error, self._due = f"{what}: its policies are not enforced", self._later(now)
+
+    def _later(self, now: float) -> float:
+        """When to ask again for what is not there."""
+        return now + ABSENT_FOR * (0.75 + self._chance() / 2)
 
     def _expired(self, what: str, now: float) -> None:
         """What was asked from is too old. A list whose pages expire is asked for in larger ones, at last in one."""
@@ -277,7 +304,6 @@ class Reflector:
             self._retry(what, now)
             self._restart(Phase.LISTING)
             return []
-        self.phase = Phase.LISTING
         if self._gathering is None:
             anew = _older(page.resource_version, self.resource_version)
             self._gathering = Gathering(self.held, anew=anew)
