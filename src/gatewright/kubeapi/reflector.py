@@ -35,14 +35,13 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gatewright.engine.snapshot import Changes
 from gatewright.errors import line
 from gatewright.kubeapi.backoff import delay
 from gatewright.kubeapi.framing import Lines, LineTooLong
 from gatewright.kubeapi.held import Gathering, Held
 from gatewright.kubeapi.status import Status, decode, failure, said
+from gatewright.kubeapi.updates import Update, Updates
 from gatewright.objects.api import NotAList
-from gatewright.objects.meta import Key, Object
 from gatewright.objects.watched import Event, Item, NotAnEvent, Reader
 
 PAGE = 500
@@ -90,14 +89,6 @@ class Request:
     query: dict[str, str]
     due: float
     patience: float
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """What became different. `created` says of objects that came while watching when they were created (RFC 3339)."""
-
-    changes: Changes
-    created: tuple[tuple[Key, str], ...] = ()
 
 
 class Reflector:
@@ -180,7 +171,7 @@ class Reflector:
                 self._retry("an answer that does not end", now)
             return []
         self.last_event = now
-        updates = _Updates()
+        updates = Updates()
         try:
             for one in self._lines.feed(data):
                 if not self._take(self._reader.event(one), updates, now):
@@ -322,7 +313,7 @@ class Reflector:
 
     # Events.
 
-    def _take(self, event: Event, updates: _Updates, now: float) -> bool:
+    def _take(self, event: Event, updates: Updates, now: float) -> bool:
         """Take over one event. Whether the next one counts."""
         if event.type == "ERROR":
             self._error(decode(event.status) or failure(500, "an ERROR event without a Status"), now)
@@ -334,7 +325,7 @@ class Reflector:
             self._change(event.type, event.item, updates, now)
         return self.wants_more
 
-    def _gather(self, event: Event, updates: _Updates, now: float) -> None:
+    def _gather(self, event: Event, updates: Updates, now: float) -> None:
         """An event of a streaming list that is not yet whole."""
         assert self._gathering is not None
         if event.item is not None:
@@ -349,7 +340,7 @@ class Reflector:
             updates.whole(self._whole(self._gathering, event.resource_version))
             self.connected, self._opened = True, now
 
-    def _change(self, kind: str, item: Item, updates: _Updates, now: float) -> None:
+    def _change(self, kind: str, item: Item, updates: Updates, now: float) -> None:
         """An event after the list. What is repeated changes nothing; what is older than what is held is not true."""
         held = self.held.versions.get(item.key)
         deleted = kind == "DELETED"
@@ -438,35 +429,6 @@ class Reflector:
     def _hang_up(self) -> None:
         self.wants_more = self.connected = False
         self._body = bytearray()
-
-
-class _Updates:
-    """What the events of one chunk come to: of several that are about one object the last counts."""
-
-    def __init__(self) -> None:
-        self._done: list[Update] = []
-        self._objects: dict[Key, Object | None] = {}
-        self._created: dict[Key, str] = {}
-
-    def put(self, item: Object, created: str) -> None:
-        self._objects[item.key] = item
-        if created:
-            self._created[item.key] = created
-
-    def gone(self, key: Key) -> None:
-        self._objects[key] = None
-        self._created.pop(key, None)
-
-    def whole(self, update: Update) -> None:
-        """A list has become whole."""
-        self._done.append(update)
-
-    def finish(self) -> list[Update]:
-        if self._objects:
-            put = tuple([item for item in self._objects.values() if item is not None])
-            gone = tuple([key for key, item in self._objects.items() if item is None])
-            self._done.append(Update(Changes(put, gone), tuple(self._created.items())))
-        return self._done
 
 
 def _older(version: str, than: str) -> bool:

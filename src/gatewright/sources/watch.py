@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from gatewright.engine.snapshot import Changes
 from gatewright.errors import Problem, line
 from gatewright.kubeapi.backoff import retry_after
-from gatewright.kubeapi.reflector import Reflector, Request, Update
+from gatewright.kubeapi.reflector import Reflector, Request
+from gatewright.kubeapi.updates import Update
 from gatewright.objects.kinds import POLICY_GROUP
 from gatewright.objects.meta import Key
 from gatewright.objects.watched import Reader

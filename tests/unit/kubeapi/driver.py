@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gatewright.kubeapi.reflector import Reflector, Request, Update
+from gatewright.kubeapi.reflector import Reflector, Request
+from gatewright.kubeapi.updates import Update
 from gatewright.objects.meta import Key, Object
 from gatewright.objects.watched import Reader
 from tests.unit.kubeapi.store import Json, Store
