@@ -4,10 +4,12 @@ A generated cluster (10,000 pods, 1,000 policies, 110 pods on the node) is loade
 a minute: pods created, addressed, relabelled and deleted anywhere in the cluster (every fourth on the node),
 policies created, rewritten and deleted (every fourth in a namespace that has pods on the node). Each event is a line as
 an API server writes it. It is decoded, compiled, turned into a change of the node's program and committed, in a network
-namespace of its own.
+namespace of its own, by a process that holds nothing else. Of a hundred policies two have a peer of two thirds of all
+pods; some of these select pods of the node, which is what makes the node's program large, and most changes concern it.
 
 Run as root, or rootless: `unshare -Urn python -m benchmarks.agent_changes`. `--pods N` takes another size,
-`--seconds N` another length, `--load` stops after the first load.
+`--seconds N` another length (0: the first load only), `--collector default` leaves Python's cyclic garbage collector
+as it is.
 """
 
 from __future__ import annotations
@@ -16,42 +18,90 @@ import argparse
 import gc
 import random
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from benchmarks.clusters import NODE_OF_10K, NODE_PODS, Shape, objects
+from benchmarks.clusters import NODE_OF_10K, NODE_PODS, objects
 from benchmarks.wire import event, page
+from gatewright.cli.main import COLLECT_RARELY
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.model import Endpoint
 from gatewright.engine.snapshot import Changes, Snapshot
 from gatewright.kernel.apply import apply_change, read_back
 from gatewright.kernel.apply import replace as replace_table
-from gatewright.kernel.nft import Nft, NodeNft
+from gatewright.kernel.nft import NodeNft
 from gatewright.kernel.node import NodeProgram
-from gatewright.objects.core import Namespace, Pod, PodStatus
+from gatewright.objects.core import Pod, PodStatus
 from gatewright.objects.meta import Object
 from gatewright.objects.policy import NetworkPolicy
 from gatewright.objects.watched import Event, Reader
-from tests.packets.netns import Namespace as NetworkNamespace
+from tests.packets.netns import Namespace
 
 T = TypeVar("T")
 NODE = "node-0000"
 A_SECOND = 50
-READERS = (("", "Namespace", Namespace), ("", "Pod", Pod), ("networking.k8s.io", "NetworkPolicy", NetworkPolicy))
-KINDS = {"Pod": "", "NetworkPolicy": "networking.k8s.io"}
+PAGE = 500
+"""Objects a page, as clients ask for them."""
+GROUPS = {"Namespace": "", "Pod": "", "NetworkPolicy": "networking.k8s.io"}
 Step = tuple[str, str, Object]
-"""(name of the kind of change, event type, object)."""
+"""(kind of change, type of the event, object)."""
+
+
+class Line(msgspec.Struct):
+    """One event: the kind of change, the kind of its object, and its bytes."""
+
+    change: str
+    kind: str
+    data: bytes
 
 
 def is_here(one: Endpoint) -> bool:
     """Whose rules the node needs."""
     return one.node == NODE and not one.host_network
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, pods: int, count: int) -> None:
+    """The lists of the cluster in pages, and that many events."""
+    scale = pods / NODE_OF_10K.pods
+    shape = replace(
+        NODE_OF_10K,
+        pods=pods,
+        namespaces=max(1, int(NODE_OF_10K.namespaces * scale)),
+        policies=int(NODE_OF_10K.policies * scale),
+        wide_peers=int(NODE_OF_10K.policies * scale / 50),
+    )
+    made = [spread(item, -(-pods // NODE_PODS)) for item in objects(shape)]
+    for kind in GROUPS:
+        for number, items in enumerate(_paged([item for item in made if item.kind == kind])):
+            (folder / f"{kind}-{number:06}").write_bytes(page(items))
+    steps = islice(changes(made, random.Random(7)), count)
+    lines = [Line(change, item.kind, event(what, item)) for change, what, item in steps]
+    (folder / "events").write_bytes(msgspec.msgpack.encode(lines))
+
+
+def _paged(items: list[Object]) -> Iterator[list[Object]]:
+    return (items[first : first + PAGE] for first in range(0, len(items), PAGE))
+
+
+def spread(item: Object, nodes: int) -> Object:
+    """A pod on the node that its number says: so a node has pods of every namespace."""
+    if not isinstance(item, Pod):
+        return item
+    number = int(item.name.rpartition("-")[2]) % nodes
+    return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, node_name=f"node-{number:04}"))
 
 
 def changes(made: list[Object], chance: random.Random) -> Iterator[Step]:
@@ -80,23 +130,26 @@ def changes(made: list[Object], chance: random.Random) -> Iterator[Step]:
             yield "policy rewritten", "MODIFIED", one
 
 
+# --- the agent --------------------------------------------------------------------------------------------------------
+
+
 @dataclass
 class Agent:
     """The speed path of an agent: events in, transactions out."""
 
     compiled: Compiled
     node: NodeProgram
-    nft: Nft
+    nft: NodeNft
     readers: dict[str, Reader] = field(
-        default_factory=lambda: {name: Reader(group, name) for name, group in KINDS.items()}
+        default_factory=lambda: {kind: Reader(own, kind) for kind, own in GROUPS.items()}
     )
     parts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     commits: int = 0
 
-    def take(self, kind: str, line: bytes) -> None:
+    def take(self, line: Line) -> None:
         """One event."""
         started = time.perf_counter()
-        changed = _changes(self.readers[kind].event(line))
+        changed = _changes(self.readers[line.kind].event(line.data))
         decoded = time.perf_counter()
         update = self.compiled.apply(changed)
         self.compiled = update.compiled
@@ -118,43 +171,34 @@ def _changes(read: Event) -> Changes:
     return Changes(gone=(item.key,)) if read.type == "DELETED" else Changes((item.object,))
 
 
-def load(shape: Shape, nft: Nft) -> tuple[Agent, list[Object]]:
-    """The agent after its first load, and the objects of the cluster. Prints what each part took."""
-    made = [spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
-    pages = {name: page([item for item in made if isinstance(item, kind)]) for _, name, kind in READERS}
-    print(f"the lists are {sum(map(len, pages.values())) / 1e6:.0f} MB of JSON")
-    gc.collect()
-    gc.disable()
-    before = resident()
+def load(folder: Path, nft: NodeNft) -> Agent:
+    """The agent after its first load. Prints what each part took."""
+    data = {kind: [path.read_bytes() for path in sorted(folder.glob(f"{kind}-*"))] for kind in GROUPS}
+    print(f"the lists are {sum(len(one) for pages in data.values() for one in pages) / 1e6:.0f} MB of JSON")
     started = time.perf_counter()
-
-    def decode() -> list[Object]:
-        found = [Reader(group, name).page(pages.pop(name)) for group, name, _ in READERS]
-        return [item.object for one in found for item in one.items if item.object is not None]
-
-    decoded = timed("decode", decode)
-    compiled = timed("compile", lambda: compile_snapshot(Snapshot.of(decoded, pod_cidrs=("10.0.0.0/8",)), is_here))
+    compiled = timed("decode, compile", lambda: compile_snapshot(_snapshot(data), is_here))
     node, program = timed("program", lambda: NodeProgram.of(compiled))
     timed("commit", lambda: replace_table(nft, program))
     print(f"first load: {(time.perf_counter() - started) * 1e3:.0f} ms; {program.element_count} elements,", end=" ")
-    print(f"{len(program.sets)} sets, {len(program.chains)} chains; {resident() - before:.0f} MB more resident")
-    gc.enable()
-    return Agent(compiled, node, nft), made
+    print(f"{len(program.sets)} sets, {len(program.chains)} chains")
+    return Agent(compiled, node, nft)
 
 
-def spread(item: Object, nodes: int) -> Object:
-    """A pod on the node that its number says: so a node has pods of every namespace."""
-    if not isinstance(item, Pod):
-        return item
-    number = int(item.name.rpartition("-")[2]) % nodes
-    return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, node_name=f"node-{number:04}"))
+def _snapshot(data: dict[str, list[bytes]]) -> Snapshot:
+    """The objects of the lists; each page is let go when it is read."""
+    found: list[Object] = []
+    for kind, pages in data.items():
+        reader = Reader(GROUPS[kind], kind)
+        while pages:
+            found += [item.object for item in reader.page(pages.pop(0)).items if item.object is not None]
+    return Snapshot.of(found, pod_cidrs=("10.0.0.0/8",))
 
 
 def timed(name: str, action: Callable[[], T]) -> T:
     """What the action returns; prints what it took."""
     started = time.perf_counter()
     result = action()
-    print(f"  {name:8} {(time.perf_counter() - started) * 1e3:8.1f} ms")
+    print(f"  {name:16}{(time.perf_counter() - started) * 1e3:8.1f} ms, {resident():5.0f} MB resident")
     return result
 
 
@@ -164,60 +208,62 @@ def resident() -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1e3
 
 
-def run(agent: Agent, made: list[Object], seconds: float) -> dict[str, list[float]]:
+def run(agent: Agent, lines: list[Line]) -> dict[str, list[float]]:
     """Milliseconds of each event, by kind of change."""
     found: dict[str, list[float]] = defaultdict(list)
-    stream = changes(made, random.Random(7))
     start = time.perf_counter()
-    for number in range(int(seconds * A_SECOND)):
-        name, what, item = next(stream)
-        line = event(what, item)
+    for number, line in enumerate(lines):
         time.sleep(max(0.0, start + number / A_SECOND - time.perf_counter()))
         began = time.perf_counter()
-        agent.take(item.kind, line)
-        found[name].append((time.perf_counter() - began) * 1e3)
+        agent.take(line)
+        found[line.change].append((time.perf_counter() - began) * 1e3)
     return found
 
 
 def table(title: str, found: dict[str, list[float]]) -> None:
     """Print medians and the rest."""
     print(f"{title:20}{'events':>8}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
-    rows = {**dict(sorted(found.items())), "all": [one for each in found.values() for one in each]}
-    for name, times in rows.items():
+    for name, times in found.items():
         p99 = statistics.quantiles(times, n=100)[98]
         print(f"{name:20}{len(times):8}{statistics.median(times):9.2f}{p99:9.2f}{max(times):9.2f}")
 
 
+def measure(folder: Path, *, rarely: bool) -> None:
+    """What the agent's process does."""
+    if rarely:
+        gc.set_threshold(*COLLECT_RARELY)
+    with NodeNft() as nft:
+        agent = load(folder, nft)
+        lines = msgspec.msgpack.decode((folder / "events").read_bytes(), type=list[Line])
+        print(f"the events take {sum(len(line.data) for line in lines) / 1e6:.0f} MB of what is resident")
+        if not lines:
+            return
+        if rarely:
+            gc.collect()
+            gc.freeze()
+        found = run(agent, lines)
+        table("change", {**dict(sorted(found.items())), "all": [one for each in found.values() for one in each]})
+        table("part", agent.parts)
+        print(f"{agent.commits} transactions, {resident():.0f} MB resident;", end=" ")
+        held = read_back(nft) == agent.node.program
+        print(f"the kernel holds the program: {held}; {resident():.0f} MB resident after reading it back")
+
+
 def main() -> None:
-    """Measure, and print."""
+    """Generate, then measure in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pods", type=int, default=NODE_OF_10K.pods)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--load", action="store_true", help="stop after the first load")
+    parser.add_argument("--collector", choices=("rarely", "default"), default="rarely")
+    parser.add_argument("--agent", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    scale = options.pods / NODE_OF_10K.pods
-    shape = replace(
-        NODE_OF_10K,
-        pods=options.pods,
-        namespaces=int(100 * scale) or 1,
-        policies=int(NODE_OF_10K.policies * scale),
-        wide_peers=int(20 * scale),
-    )
-
-    def work() -> None:
-        agent, made = load(shape, NodeNft())
-        if options.load:
-            return
-        gc.collect()
-        gc.freeze()
-        found = run(agent, made, options.seconds)
-        table("change", found)
-        table("part", agent.parts)
-        print(
-            f"{agent.commits} transactions; the kernel holds the program: {read_back(agent.nft) == agent.node.program}"
-        )
-
-    NetworkNamespace().run(work)
+    if options.agent:
+        Namespace().run(lambda: measure(options.agent, rarely=options.collector == "rarely"))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), options.pods, int(options.seconds * A_SECOND))
+        command = [sys.executable, "-m", "benchmarks.agent_changes", "--agent", folder]
+        subprocess.run([*command, "--collector", options.collector], check=True)
 
 
 if __name__ == "__main__":

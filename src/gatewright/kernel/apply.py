@@ -11,22 +11,26 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from gatewright.kernel.batch import can_send, requests
+from gatewright.kernel.batch import can_send, filling, requests, unfilled
 from gatewright.kernel.change import Change
-from gatewright.kernel.delta import change_text, delta
+from gatewright.kernel.delta import change_text, delta, difference
+from gatewright.kernel.elements import INET
 from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
-from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes
+from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, Request, attributes, text_attribute
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.options import Options
 from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
-from gatewright.kernel.text import removal, whole
+from gatewright.kernel.text import listing, removal, whole
 
 _GET_GENERATION = 10 << 8 | 16
 _GENERATION_ID = 1
+_GET_TABLE, _TABLE_NAME = 10 << 8 | 1, 1
 _NFGENMSG = struct.pack("=BBH", 0, 0, 0)
 
 
@@ -67,24 +71,31 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
     Raises NftRefused, NotPermitted or NftMissing. After NftRefused what the table holds is not what was believed:
     `replace` makes it so again; until then the kernel enforces what it held.
     """
-    if not change:
-        return
+    for part in change.in_steps():
+        _make(nft, part, table)
+
+
+def _make(nft: Nft, change: Change, table: str) -> int:
+    """Makes a change, in how many transactions; only the last of them has an effect."""
     try:
         if can_send(change):
-            _send(nft, change, table)
+            _send(nft, requests(change, table))
         else:
             nft.run(change_text(change, table))
     except NftTooLarge:
         if not change.new_sets:
             raise
-        for text in staged_change(change, table):
+        texts = list(staged_change(change, table))
+        for text in texts:
             nft.run(text)
+        return len(texts)
+    return 1
 
 
-def _send(nft: Nft, change: Change, table: str) -> None:
+def _send(nft: Nft, messages: Iterable[Request]) -> None:
     with nft.netlink() as netlink:
         try:
-            netlink.batch(requests(change, table))
+            netlink.batch(messages)
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 raise NftTooLarge from error
@@ -92,12 +103,39 @@ def _send(nft: Nft, change: Change, table: str) -> None:
 
 
 def replace(nft: Nft, program: Program) -> None:
-    """Leaves the kernel with exactly this program, atomically, whatever our table holds. Raises what `apply` does."""
-    _replace(nft, program)
+    """Leaves the kernel with exactly this program, atomically, whatever our table holds. Raises what `apply` does.
+
+    Where there is no table yet, its sets are filled first; the rules that use them come into force at once.
+    """
+    if not _is_there(nft, program.table):
+        try:
+            _send(nft, filling(program))
+            nft.run(listing(unfilled(program)))
+        except NftRefused:
+            _replace(nft, program)
+    else:
+        _replace(nft, program)
+
+
+def _is_there(nft: Nft, table: str) -> bool:
+    with nft.netlink() as netlink:
+        try:
+            return any(True for _ in netlink.request(_GET_TABLE, 0, INET + text_attribute(_TABLE_NAME, table)))
+        except FileNotFoundError:
+            return False
 
 
 def _replace(nft: Nft, program: Program) -> int:
-    """Replaces what the table holds, in how many transactions; only the last of them has an effect."""
+    """Replaces what the table holds, in how many transactions; only the last of them has an effect.
+
+    A table that one of our programs is in becomes the new one by what differs: a table that goes and one that comes
+    are two, and a packet between them meets neither. Only what is not ours makes it necessary.
+    """
+    held = read_back(nft, program.table)
+    change = difference(held, program) if held is not None else None
+    if change is not None:
+        with suppress(NftRefused):
+            return sum(_make(nft, part, program.table) for part in change.in_steps())
     try:
         nft.run(whole(program))
     except NftTooLarge:

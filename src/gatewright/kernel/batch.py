@@ -8,13 +8,15 @@ the frame, sets of one field with ranges) goes as text.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gatewright.kernel import elements, expressions
-from gatewright.kernel.change import Change
+from gatewright.kernel.change import NO_ELEMENTS, Change
 from gatewright.kernel.elements import APPEND, CREATE, INET, SUBSYSTEM
 from gatewright.kernel.netlink import NESTED, Request, attribute, text_attribute
-from gatewright.kernel.table import Chain
+from gatewright.kernel.table import Chain, Program
 
+_NEW_TABLE, _TABLE_NAME = SUBSYSTEM | 0, 1
 _NEW_CHAIN, _DELETE_CHAIN = SUBSYSTEM | 3, SUBSYSTEM | 5
 _NEW_RULE, _DELETE_RULE = SUBSYSTEM | 6, SUBSYSTEM | 8
 _NEW_OBJECT, _DELETE_OBJECT = SUBSYSTEM | 18, SUBSYSTEM | 20
@@ -54,6 +56,21 @@ def requests(change: Change, table: str) -> Iterator[Request]:
     yield from (_chain(_DELETE_CHAIN, table, name) for name in change.gone_chains)
     yield from (elements.gone_set(table, name) for name in change.gone_sets)
     yield from (_counter(_DELETE_OBJECT, table, counter.name) for counter in change.gone_counters)
+
+
+def filling(program: Program) -> Iterator[Request]:
+    """The messages that make a table with the sets of a program, as far as they are known here: no rule uses them."""
+    yield Request(_NEW_TABLE, CREATE, INET + text_attribute(_TABLE_NAME, program.table))
+    known = [part for part in program.sets if elements.is_known(part)]
+    for number, part in enumerate(known, 1):
+        yield elements.new_set(program.table, part, number)
+        yield from elements.set_elements(True, program.table, part, part.elements)
+
+
+def unfilled(program: Program) -> Program:
+    """The program without what `filling` sends."""
+    sets = [replace(part, elements=NO_ELEMENTS) if elements.is_known(part) else part for part in program.sets]
+    return replace(program, sets=tuple(sets))
 
 
 def _chain(kind: int, table: str, name: str) -> Request:

@@ -37,6 +37,9 @@ from gatewright.kernel.options import Options
 from gatewright.kernel.program import Stage, class_chains, set_of, stages
 from gatewright.kernel.table import Chain, Element, Set
 
+Holders = Mapping[IPAddress, tuple[int, ...]]
+"""The positions of the endpoints that have an address."""
+
 
 class CompiledRules(Protocol):
     """What a program needs of `engine.compile.Compiled`."""
@@ -48,7 +51,7 @@ class CompiledRules(Protocol):
         """The classes of the pods that the program is about."""
 
     @property
-    def holders(self) -> Mapping[IPAddress, tuple[int, ...]]:
+    def holders(self) -> Holders:
         """The positions of the endpoints that have an address."""
 
 
@@ -103,6 +106,13 @@ class Ground:
     before: CompiledRules
     after: CompiledRules
     moved: PodSet
+    held_before: Holders
+    held_after: Holders
+
+    @classmethod
+    def between(cls, before: CompiledRules, after: CompiledRules, moved: PodSet = NO_PODS) -> Ground:
+        """The ground of a change. The first one makes the index of addresses, which then goes on with the rules."""
+        return cls(before, after, moved, before.holders, after.holders)
 
     def addresses(self, positions: PodSet) -> set[IPAddress]:
         """The addresses that these positions had or have."""
@@ -175,8 +185,8 @@ def _part_edits(old: Reach, new: Reach, ground: Ground) -> PartEdits:
     found: PartEdits = {}
     ranged: set[int] = {family for family in FAMILIES if _blocks(old, family) != _blocks(new, family)}
     for address in ground.addresses(_touched(old, new, ground.moved)):
-        was = old.ports_of(ground.before.holders.get(address, ()))
-        now = new.ports_of(ground.after.holders.get(address, ()))
+        was = old.ports_of(ground.held_before.get(address, ()))
+        now = new.ports_of(ground.held_after.get(address, ()))
         if was != now:
             family, number = int(address.version), int(address)
             _compare(exact_elements(family, {number: was}), exact_elements(family, {number: now}), found)

@@ -19,7 +19,7 @@ from gatewright.engine.addresses import FAMILIES, IPAddress
 from gatewright.engine.compile import Class, ClassKey, Update
 from gatewright.engine.layers import variant
 from gatewright.engine.model import Direction, DirectionRules, Endpoint, TierRules
-from gatewright.engine.podset import NO_PODS, PodSet
+from gatewright.engine.podset import PodSet
 from gatewright.engine.roster import Move
 from gatewright.kernel.affected import affected
 from gatewright.kernel.change import NO_CHANGE, Change, Edits, MapChange
@@ -57,7 +57,7 @@ class NodeProgram:
         made = cls(rules, options or Options(), guards)
         empty = made.program
         cells = {direction: {key[0] for key in rules.classes(direction)} for direction in Direction}
-        return made, made._follow(cells, Ground(rules, rules, NO_PODS)).after(empty)
+        return made, made._follow(cells, Ground.between(rules, rules)).after(empty)
 
     def after(self, update: Update) -> tuple[NodeProgram, Change]:
         """The program of the rules that an update leads to, and what it changes in this one.
@@ -78,7 +78,7 @@ class NodeProgram:
                 if rules.is_subject(position):
                     for direction, own in cells.items():
                         own.add(rules.class_of(position, direction).key[0])
-        ground = Ground(update.before, update.compiled, PodSet.of([one.position for one in moves]))
+        ground = Ground.between(update.before, update.compiled, PodSet.of([one.position for one in moves]))
         return following, following._follow(cells, ground)
 
     def guarded(self, guards: Guards) -> tuple[NodeProgram, Change]:
