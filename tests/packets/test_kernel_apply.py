@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import ipaddress
 import itertools
 import re
 from unittest import mock
@@ -19,8 +20,9 @@ from gatewright.kernel.batch import can_send
 from gatewright.kernel.change import Change
 from gatewright.kernel.delta import delta, difference
 from gatewright.kernel.errors import NftRefused
+from gatewright.kernel.guards import Guards
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, attributes, dump
-from gatewright.kernel.nft import Library, Mode, Nft, Outcome
+from gatewright.kernel.nft import Library, Mode, Nft, NodeNft, Outcome
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
 from gatewright.kernel.preflight import everything
@@ -219,7 +221,13 @@ class Small:
 
 
 @pytest.mark.parametrize("first", [None, program_of(80)], ids=["from nothing", "from another program"])
-def test_a_program_too_large_for_a_message_comes_into_force_at_once(empty: Namespace, first: Program | None) -> None:
+def test_a_program_too_large_for_a_message_comes_into_force_at_once(
+    empty: Namespace, first: Program | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise OSError(errno.EMSGSIZE, "Message too long")
+
+    monkeypatch.setattr(Netlink, "batch", too_large)
     other = RuleOrigin("NetworkPolicy", "default", "large")
     many = isolated(IN, accept(tcp(*range(1, 20000, 2)), pods=(1,)), origin=other)
     program = node_program(world(3, ingress={0: many}), range(3))
@@ -312,16 +320,11 @@ def test_a_new_set_with_ranges_is_filled_while_no_rule_names_it() -> None:
 
 
 def test_a_table_of_ours_is_never_away(empty: Namespace, nft: Nft) -> None:
-    """What its counters have counted is still there when another program has replaced the one that began them."""
-    counted = Options(counters=True)
-    programs = [
-        node_program(world(3, ingress={0: isolated(IN, accept(tcp(*ports), pods=(1,)))}), range(3), options=counted)
-        for ports in ((80,), (80, (90, 99)))
-    ]
+    """A packet between the chains of a table that goes and those of one that comes would meet neither."""
+    programs = program_of(80), program_of(80, (90, 99))
 
     def work() -> tuple[Program | None, bool]:
         replace(nft, programs[0])
-        nft.run("add rule inet gatewright forward counter")
         handles = _handles(nft)
         replace(nft, programs[1])
         return read_back(nft), _handles(nft) == handles
@@ -364,3 +367,67 @@ def test_a_change_too_large_for_a_message_comes_into_force_at_once(empty: Namesp
 
     assert empty.run(work) == program
     assert len(backend.held) > 5
+
+
+@FEW
+@given(st.lists(SOME_PORTS, min_size=2, max_size=5), st.sampled_from((Options(), DENIALS)))
+def test_sockets_that_stay_open_carry_change_after_change(
+    empty: Namespace, steps: list[set[Ports]], options: Options
+) -> None:
+    programs = [
+        node_program(world(3, ingress={0: isolated(IN, accept(tcp(*ports), pods=(1,)))}), range(3), options=options)
+        for ports in steps
+    ]
+
+    def work() -> None:
+        with NodeNft() as nft:
+            remove(nft)
+            replace(nft, programs[0])
+            for old, new in itertools.pairwise(programs):
+                change = difference(old, new)
+                assert change is not None
+                apply_change(nft, change)
+                assert read_back(nft) == new
+
+    empty.run(work)
+
+
+def test_sockets_that_stay_open_go_on_after_a_refusal(empty: Namespace) -> None:
+    refused, next_one = difference(program_of(81), program_of(82)), difference(program_of(80), program_of(80, 443))
+    assert refused is not None
+    assert next_one is not None
+
+    def work() -> Program | None:
+        with NodeNft() as nft:
+            replace(nft, program_of(80))
+            with pytest.raises(NftRefused, match="a batch of messages: No such file or directory"):
+                apply_change(nft, refused)
+            with pytest.raises(NftRefused, match="nowhere"):
+                nft.run("add rule inet nowhere forward accept\n")
+            assert read_back(nft) == program_of(80)
+            apply_change(nft, next_one)
+            return read_back(nft)
+
+    assert empty.run(work) == program_of(80, 443)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no table yet", "another program there"])
+def test_a_program_with_every_option_replaces_whatever_is_there(empty: Namespace, there: bool) -> None:
+    guards = Guards(
+        ranges=frozenset({ipaddress.ip_network("10.77.0.0/24"), ipaddress.ip_network("fd77::/64")}),
+        known=frozenset({ipaddress.ip_address("10.77.0.1")}),
+        links=frozenset({(7, ipaddress.ip_address("10.77.0.1")), (7, ipaddress.ip_address("fd77::1"))}),
+    )
+    options = Options(log_group=5, counters=True, start_closed=True, check_sources=True)
+    rules = isolated(IN, accept(tcp(80, (90, 99)), pods=(1,), blocks=("192.0.2.0/24",)))
+    program = node_program(world(3, ingress={0: rules}), range(3), options=options, guards=guards)
+
+    def work() -> Program | None:
+        with NodeNft() as nft:
+            remove(nft)
+            if there:
+                replace(nft, program_of(80))
+            replace(nft, program)
+            return read_back(nft)
+
+    assert empty.run(work) == program

@@ -20,9 +20,11 @@ STEPS = st.lists(st.tuples(st.sampled_from(USUAL * 2 + FAULTS), st.integers(0, 4
 class World:
     """A server and a watcher, and how much of its watch the watcher has been told."""
 
-    def __init__(self, streams: str, limit: int) -> None:
+    def __init__(self, streams: str, limit: int, optional: bool) -> None:
         self.begin = 100_000
-        self.driver = Driver(Store(version=self.begin, streams=streams), reflector(chance=lambda: 0.25))
+        self.driver = Driver(
+            Store(version=self.begin, streams=streams), reflector(chance=lambda: 0.25, optional=optional)
+        )
         self.limit = limit
         self.told = 0
 
@@ -121,9 +123,11 @@ class World:
         self.driver.now += number
 
 
-@given(st.sampled_from(["yes", "refused", "disabled", "ignored"]), st.integers(1, 3), STEPS)
-def test_a_watcher_ends_with_what_the_server_holds(streams: str, limit: int, steps: list[tuple[str, int]]) -> None:
-    world = World(streams, limit)
+@given(st.sampled_from(["yes", "refused", "disabled", "ignored"]), st.integers(1, 3), st.booleans(), STEPS)
+def test_a_watcher_ends_with_what_the_server_holds(
+    streams: str, limit: int, optional: bool, steps: list[tuple[str, int]]
+) -> None:
+    world = World(streams, limit, optional)
     for what, number in steps:
         world.act(what, number)
     driver = world.driver

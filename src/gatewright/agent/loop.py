@@ -113,11 +113,6 @@ class Loop:
         """Whether the loop has turned lately."""
         return time.monotonic() - self.turned < STALLED
 
-    @property
-    def in_step(self) -> bool:
-        """Whether the kernel holds everything that has been heard."""
-        return self._holds and self._desired.waiting_since is None
-
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def run(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 
 from gatewright.agent.connections import Connections
@@ -71,7 +72,7 @@ class Agent:
         if settings.events:
             self._events = EventWriter(self._flows, settings.node, Creator(where), time.monotonic, self._event_failed)
         self._metrics.describe(version("gatewright"), self.status, self._drops)
-        self._server = HttpServer(Sources(self.status, lambda: self._loop.alive, self._metrics.registry, self._flows))
+        self._server = HttpServer(Sources(self.status, self._is_alive, self._metrics.registry, self._flows))
 
     def run(self) -> None:
         """Enforce until `stop`."""
@@ -101,6 +102,10 @@ class Agent:
         """End `run` soon. From any thread or signal handler."""
         self._loop.stop()
 
+    def _is_alive(self) -> bool:
+        """Whether every part is at work; where one has ended by a fault of ours, only a new start helps."""
+        return self._loop.alive and not any(one.ended for one in self._watch.status())
+
     def _log_watches(self) -> None:
         """Log what is wrong with a watch, or with objects that it brings, when it begins and when it is over."""
         for one in self._watch.status():
@@ -128,6 +133,7 @@ class Agent:
         waiting = self._desired.waiting_since
         conntrack = _conntrack()
         program = self._desired.program
+        missing = () if done.programmed else self._desired.missing
         classes = list(program.classes) if program else []
         return AgentStatus(
             node=self._settings.node,
@@ -150,7 +156,7 @@ class Agent:
                 connections_ended=self._connections.ended if self._connections else 0,
             ),
             watched=tuple(_watched(one, wall) for one in watched),
-            problems=self._problems(watched, conntrack),
+            problems=(*self._troubles.lines, *problems(missing, watched, conntrack)),
             conntrack=Conntrack(conntrack.entries, conntrack.limit, conntrack.dropped) if conntrack else None,
             flows_lost=self._node.lost,
         )
@@ -167,18 +173,6 @@ class Agent:
             return State.STALE, wall - (now - min(deaf))
         return State.IN_STEP, loop.well_since
 
-    def _problems(self, watched: tuple[KindStatus, ...], conntrack: TableUse | None) -> tuple[str, ...]:
-        found = list(self._troubles.lines)
-        if self._desired.missing and self._loop.progress.programmed is False:
-            found.append(f"not listed yet: {', '.join(self._desired.missing)}")
-        found += [f"{one.kind}: {one.last_error}" for one in watched if one.last_error]
-        found += [str(problem) for one in watched for problem in one.problems]
-        if conntrack and conntrack.full:
-            found.append(
-                "connection tracking is full: the kernel drops new connections; raise net.netfilter.nf_conntrack_max"
-            )
-        return tuple(found)
-
     def _drops(self) -> Drops:
         """What was dropped, by direction and policies; from the kernel's counters."""
         program = self._desired.program
@@ -190,6 +184,19 @@ class Agent:
             before = found.get(key, Counted(0, 0))
             found[key] = Counted(before.packets + counted.packets, before.bytes + counted.bytes)
         return found
+
+
+def problems(missing: tuple[str, ...], watched: tuple[KindStatus, ...], conntrack: TableUse | None) -> Iterator[str]:
+    """What is wrong beside the loop's own troubles, one line each."""
+    if missing:
+        yield f"not listed yet: {', '.join(missing)}"
+    for one in watched:
+        if one.last_error:
+            yield f"{one.kind}: {one.last_error}"
+        yield from map(str, one.problems)
+    if conntrack and conntrack.full:
+        what = f"the kernel drops new connections ({conntrack.dropped} packets so far)"
+        yield f"connection tracking is full: {what}; raise net.netfilter.nf_conntrack_max"
 
 
 def run_agent(settings: Settings, where: Where) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gatewright.cli import lab_api
 from gatewright.cli.manifests import Manifests, manifests, warn
 from gatewright.cli.progress import progress
 from gatewright.objects.meta import Object
@@ -312,3 +313,6 @@ def probe(
     click.echo(text)
     unexpected = any(row.agrees is False and (state["enforces"] or strict or not row.reached) for row in shown)
     sys.exit(1 if unexpected else 0)
+
+
+command.add_command(lab_api.command)

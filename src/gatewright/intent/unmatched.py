@@ -21,6 +21,8 @@ from gatewright.intent.selected import lets_through, peers_of, subjects_of
 from gatewright.intent.simplest import labels_like
 from gatewright.objects.meta import Object
 
+ANY_NAME = "a-namespace-to-be-made"
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -111,8 +113,11 @@ class _Waiting:
             labels = there.get(name, {NAMESPACE_NAME_LABEL: name})
             if all(matches(selector, labels) for selector in selectors):
                 return Space(name, labels)
-        made = None if named else labels_like({}, *selectors)
-        return None if made is None else Space(made.get(NAMESPACE_NAME_LABEL, ""), made)
+        made = None if named else labels_like({NAMESPACE_NAME_LABEL: ANY_NAME}, *selectors)
+        if made is None or made.get(NAMESPACE_NAME_LABEL, "") in ("", *there):
+            return None  # every namespace has its name for a label, and one that is there is as it is
+        name = made[NAMESPACE_NAME_LABEL]
+        return Space("" if name == ANY_NAME else name, made)
 
 
 def _has(party: Party, space: Space, labels: dict[str, str]) -> bool:

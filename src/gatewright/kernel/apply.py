@@ -132,7 +132,7 @@ def _replace(nft: Nft, program: Program) -> int:
     are two, and a packet between them meets neither. Only what is not ours makes it necessary.
     """
     held = read_back(nft, program.table)
-    change = difference(held, program) if held is not None else None
+    change = difference(held, program) if held is not None and not held.has_foreign else None
     if change is not None:
         with suppress(NftRefused):
             return sum(_make(nft, part, program.table) for part in change.in_steps())

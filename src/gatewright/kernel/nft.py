@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
@@ -35,6 +35,8 @@ COMMAND_TIMEOUT = 60
 _JSON_FLAG = 1 << 4
 _NUMERIC_FLAGS = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 """Protocols, priorities, symbols and times as numbers (libnftables(3), nft_ctx_output_set_flags)."""
+_LARGE = 1 << 18
+"""Characters of text after which memory is worth returning to the system."""
 _LOCATION = re.compile(r"^/\S+:(\d+):[\d-]+: Error: (.*)$")
 
 
@@ -68,7 +70,10 @@ class Library:
     def execute(self, text: str, mode: Mode) -> Outcome:
         """Runs the text in the network namespace of the calling thread."""
         with Context() as context:
-            return context.execute(text, mode)
+            outcome = context.execute(text, mode)
+        if _is_large(text, mode):
+            _give_back()
+        return outcome
 
 
 class Context:
@@ -165,16 +170,31 @@ class Nft:
             raise _error(outcome.error, text)
 
 
-class NodeNft(Nft):
-    """nftables in the network namespace of the thread that makes it, whoever calls; its sockets stay open.
+class _Kept:
+    """A context that stays, for small texts. What is large gets one of its own: it would keep all of it in memory."""
 
-    Not to be shared between threads. Where libnftables is missing, text is run by the command. A context manager.
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def execute(self, text: str, mode: Mode) -> Outcome:
+        """Runs the text."""
+        return Library().execute(text, mode) if _is_large(text, mode) else self._context.execute(text, mode)
+
+
+def _is_large(text: str, mode: Mode) -> bool:
+    return mode is Mode.LIST or len(text) > _LARGE
+
+
+class NodeNft(Nft):
+    """nftables in the network namespace of the thread that makes it and that alone may use it; its sockets stay open.
+
+    Where libnftables is missing, text is run by the command. A context manager.
     """
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        backend = self._open.enter_context(Context()) if load_library() is not None else default_backend()
-        super().__init__(backend)
+        library = load_library() is not None
+        super().__init__(_Kept(self._open.enter_context(Context())) if library else default_backend())
         self._netlink = self._open.enter_context(Netlink(NETLINK_NETFILTER))
 
     def __enter__(self) -> Self:
@@ -193,6 +213,12 @@ class NodeNft(Nft):
     def close(self) -> None:
         """Closes the sockets."""
         self._open.close()
+
+
+def _give_back() -> None:
+    """Has the C library return freed memory to the system: a listing takes a hundred times what stays of it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def default_backend() -> Backend:

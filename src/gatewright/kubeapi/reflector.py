@@ -58,8 +58,8 @@ WATCH_PATIENCE = 90.0
 """The same of a watch: API servers send a bookmark every minute."""
 ABSENT_FOR = 30.0
 """Seconds until a kind that is not there is asked for again."""
-ABSENT_CONFIRMED = 3
-"""Answers of 404 in a row that are believed while objects are held."""
+ABSENT_CONFIRMED = 10.0
+"""Seconds for which there must be no answer but 404 until it is believed of a kind whose objects are held."""
 STEADY = 10.0
 """Seconds after which a watch counts as working, and earlier failures no more."""
 SHORTEST = 1.0
@@ -124,7 +124,7 @@ class Reflector:
         self._due = 0.0
         self._failures = 0
         self._broken = 0
-        self._missing = 0
+        self._missing: float | None = None
         self._limit = PAGE
         self._following = ""
         self._gathering: Gathering | None = None
@@ -161,7 +161,7 @@ class Reflector:
         self._body, self._lines = bytearray(), Lines()
         self.wants_more = True
         if status == 200:
-            self._missing = 0
+            self._missing = None
             if self.phase is Phase.WATCHING:
                 self.connected, self.last_error = True, ""
             elif self.phase is Phase.STREAMING:
@@ -207,8 +207,8 @@ class Reflector:
         answering = self.wants_more
         if answering and self.phase is Phase.STREAMING and self._status == 200:
             self._stream_broke(what, now)
-        elif answering and silent and self.phase is Phase.WATCHING and now - self._opened >= SHORTEST:
-            self._again(now)
+        elif answering and silent and self.phase is Phase.WATCHING:
+            self._went_wrong(what, now)  # what lies between may keep the events back
         else:
             self._retry(what, now)
 
@@ -237,8 +237,8 @@ class Reflector:
         if not self._optional:
             self._retry(f"not a Kubernetes API: {what}", now)
             return []
-        self._missing += 1
-        if self.held.versions and self._missing < ABSENT_CONFIRMED:
+        self._missing = now if self._missing is None else self._missing
+        if self.held.versions and now - self._missing < ABSENT_CONFIRMED:
             self._retry(what, now)
             return []
         self._hang_up()
@@ -356,7 +356,7 @@ class Reflector:
     # Where to go on.
 
     def _went_wrong(self, what: str, now: float, asked: float | None = None) -> None:
-        """A watch that said something of no use: from the same version again, after some times everything again."""
+        """A watch that said nothing, or nothing of use: from the same version again, at last everything again."""
         if self.phase is Phase.STREAMING:
             self._stream_broke(what, now)
             return

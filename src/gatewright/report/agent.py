@@ -9,6 +9,18 @@ from gatewright.report.lab import table
 
 Json = Mapping[str, Any]
 
+_NOUNS = {
+    "pods": ("pod", "pods"),
+    "policies": ("policy", "policies"),
+    "classes": ("class", "classes"),
+    "elements": ("element", "elements"),
+}
+_DONE = {
+    "transactions": ("transaction", "transactions"),
+    "repairs": ("repair", "repairs"),
+    "failures": ("failure", "failures"),
+    "connectionsEnded": ("connection", "connections"),
+}
 _VERB = {"dropped": "DROPPED", "would be dropped": "AUDIT"}
 
 
@@ -45,17 +57,20 @@ def _row(one: Json) -> tuple[str, ...]:
 
 
 def _held(programmed: Json) -> str:
-    restricted = f"{programmed['pods']} pods restricted by {programmed['policies']} policies"
-    return f"In the kernel: {restricted}, {programmed['classes']} classes, {programmed['elements']} elements"
+    parts = {key: _counted(programmed[key], *words) for key, words in _NOUNS.items()}
+    return f"In the kernel: {parts['pods']} restricted by {parts['policies']}, {parts['classes']}, {parts['elements']}"
 
 
 def _changes(programmed: Json) -> str:
-    names = {"transactions": "transactions", "repairs": "repairs", "failures": "failures"}
-    counted = ", ".join(f"{programmed[key]} {name}" for key, name in names.items())
-    text = f"Changes: {counted}, {programmed['connectionsEnded']} connections ended"
+    counted = ", ".join(_counted(programmed[key], *words) for key, words in _DONE.items())
+    text = f"Changes: {counted} ended"
     if programmed["lastChange"]:
         text += f"; the last at {programmed['lastChange']} took {programmed['lastSeconds'] * 1000:.1f} ms"
     return text
+
+
+def _counted(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
 
 
 def _conntrack(conntrack: Json | None) -> Iterator[str]:

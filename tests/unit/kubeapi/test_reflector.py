@@ -10,6 +10,7 @@ import pytest
 
 from gatewright.kubeapi.backoff import FIRST
 from gatewright.kubeapi.reflector import (
+    ABSENT_CONFIRMED,
     ABSENT_FOR,
     PAGE,
     PATIENCE,
@@ -486,11 +487,12 @@ def test_a_kind_that_is_not_there_is_complete_with_nothing_and_asked_for_every_h
 def test_a_kind_whose_definition_is_deleted_loses_its_objects_once_that_is_certain() -> None:
     driver = settled(optional=True)
     driver.fail()
-    for _ in range(2):
-        driver.refuse(NOT_FOUND)
+    begin = driver.now
+    while not driver.machine.absent:
         assert keys(driver) == ["a", "b"]
-    driver.refuse(NOT_FOUND)
-    assert (keys(driver), driver.machine.absent) == ([], True)
+        driver.refuse(NOT_FOUND)
+    assert (keys(driver), driver.machine.complete) == ([], True)
+    assert ABSENT_CONFIRMED <= driver.now - begin < 3 * ABSENT_CONFIRMED
 
 
 def test_404_by_mistake_takes_nothing_away() -> None:
@@ -500,6 +502,7 @@ def test_404_by_mistake_takes_nothing_away() -> None:
         driver.refuse(NOT_FOUND)
         driver.refuse(NOT_FOUND)
         driver.settle()
+        driver.now += ABSENT_CONFIRMED
     assert (keys(driver), driver.machine.absent, len(driver.updates)) == (["a", "b"], False, 1)
 
 
@@ -570,11 +573,30 @@ def test_a_watch_that_always_ends_at_once_is_not_asked_for_in_a_loop() -> None:
     assert waits == pytest.approx([FIRST, 2 * FIRST, 4 * FIRST])
 
 
-def test_a_silent_watch_is_opened_again_without_an_error() -> None:
+def test_a_watch_that_stays_silent_goes_on_from_the_same_version_and_at_last_lists_again() -> None:
+    """A proxy that keeps events back would otherwise leave the node behind without anybody knowing."""
     driver = settled()
+    driver.store.put("c")
+    for _ in range(2):
+        driver.now += WATCH_PATIENCE
+        driver.fail(silent=True)
+        assert driver.due().query["resourceVersion"] == "12"
+        driver.machine.answered(200, None, driver.now)
     driver.now += WATCH_PATIENCE
     driver.fail(silent=True)
-    assert (driver.machine.request().due, driver.machine.last_error) == (driver.now, "")
+    assert driver.machine.relists == 1
+    driver.settle()
+    assert driver.versions == driver.store.state
+
+
+def test_a_bookmark_says_that_a_watch_is_not_silent() -> None:
+    driver = settled()
+    for _ in range(5):
+        driver.say(bookmark(12))
+        driver.now += WATCH_PATIENCE
+        driver.fail(silent=True)
+        driver.settle()
+    assert driver.machine.relists == 0
 
 
 def test_a_field_selector_is_in_every_question() -> None:

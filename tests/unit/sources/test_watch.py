@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def test_objects_are_followed_and_deliveries_say_when_they_came(server: WatchSer
         assert not status.ended
         assert status.last_event == second.received
     assert server.watches()[0].endswith("sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+    assert server.agents == {f"gatewright/{version('gatewright')}"}
     assert "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed" in server.watches()[0]
 
 
@@ -185,6 +187,18 @@ def test_410_on_an_open_watch_is_answered_by_a_relist_that_loses_no_deletion(ser
         assert len(following.deliveries) == 2
 
 
+def test_a_server_that_leaves_the_connection_open_after_410_is_not_waited_for(
+    server: WatchServer, where: Where
+) -> None:
+    server.lingers = True
+    with Following(where) as following:
+        following.holds("a", "b")
+        with server.change() as store:
+            store.delete("a")
+            store.compact()
+        following.holds("b")
+
+
 REFUSALS = {
     "busy": (429, {"Retry-After": "1"}, b'{"kind":"Status","message":"too many requests","code":429}', 1.0),
     "broken": (500, {}, b"internal error", 0.0),
@@ -223,6 +237,7 @@ def test_a_custom_resource_that_comes_and_goes(
     server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reflector, "ABSENT_FOR", 0.1)
+    monkeypatch.setattr(reflector, "ABSENT_CONFIRMED", 0.5)
     kinds = (("policy.networking.k8s.io", "ClusterNetworkPolicy"),)
     with Following(where, kinds=kinds) as following:
         following.until(lambda status: status.absent)
@@ -264,12 +279,13 @@ def test_a_silent_connection_is_opened_again(
     server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reflector, "WATCH_PATIENCE", 0.2)
-    monkeypatch.setattr(reflector, "SHORTEST", 0.1)
     with Following(where) as following:
         following.holds("a", "b")
         server.drop()
-        status = following.until(lambda status: status.reconnects >= 3)
+        status = following.until(lambda status: status.reconnects == 2 and status.last_error)
         assert status.relists == 0
+        assert status.last_error.endswith("no answer within 0.2 seconds; is it up, and reachable from here?")
+        following.until(lambda status: status.relists)
         with server.change() as store:
             store.put("c")
         following.holds("a", "b", "c")
@@ -427,6 +443,19 @@ def test_stopping_while_a_server_does_not_answer_is_prompt(tmp_path: Path) -> No
             begin = time.monotonic()
             following.watch.stop()
             assert time.monotonic() - begin < 0.5
+
+
+def test_stopping_before_the_connection_is_there_is_prompt_once_it_is(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        script = f"touch {tmp_path}/begun; sleep 0.3; printf '%s' '{credential(token='t')}'"
+        path = kubeconfig(tmp_path / "config", url, user=login(tmp_path, script))
+        with Following(Where(str(path))) as following:
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            begin = time.monotonic()
+            following.watch.stop()
+            assert time.monotonic() - begin < 2.0
 
 
 def test_stopping_before_the_start_and_twice(where: Where) -> None:

@@ -24,17 +24,19 @@ PODS = "/api/v1/pods"
 class WatchServer:
     """Stores by path, and what goes wrong.
 
-    `created` are the paths and objects of POST requests. `answers` are given
-    instead to the next requests: (status, headers, body). `token` is the one that is accepted.
-    `cut` are numbers of bytes after which the next watches break off, in the middle of whatever it is.
+    `created` are the paths and objects of POST requests. `answers` are given instead to the next requests: (status,
+    headers, body). `token` is the one that is accepted. `lingers` leaves a watch open that has told its last. `cut` are
+    numbers of bytes after which the next watches break off, in the middle of whatever it is.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     cut: list[int] = field(default_factory=list)
+    lingers: bool = False
     token: str = ""
     bookmarks: float = 60.0
     requests: list[str] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
     url: str = ""
     closing: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -87,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.model
         with server.changed:
             server.requests.append(self.path)
+            server.agents.add(self.headers.get("User-Agent", ""))
             given = server.answers.pop(0) if server.answers else None
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
@@ -139,6 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             left = None if left is None else left - len(data)
             self.chunk(data)
             if not version:
+                self.linger(generation)
                 break
             with server.changed:
                 pause = min(end - time.monotonic(), server.bookmarks)
@@ -155,6 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
                 else:
                     lines = [bookmark(version)]
         self.wfile.write(b"0\r\n\r\n")
+
+    def linger(self, generation: int) -> None:
+        """Stay silent until the watch is broken off, where that is wanted."""
+        server = self.model
+        with server.changed:
+            server.changed.wait_for(lambda: not server.lingers or server.expired != generation)
 
     def due(self, store: Store, version: int, generation: int) -> bool:
         """Whether there is something to say."""

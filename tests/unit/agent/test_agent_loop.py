@@ -1,0 +1,250 @@
+"""The loop against a kernel that refuses, forgets, and is altered: what is in force stays, and comes right again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+
+from gatewright.agent import loop as loop_module
+from gatewright.agent.desired import Desired
+from gatewright.agent.flows import Flows
+from gatewright.agent.log import Troubles
+from gatewright.agent.loop import Loop, Telling
+from gatewright.agent.metrics import Metrics
+from gatewright.agent.node import Node
+from gatewright.agent.settings import Settings
+from gatewright.kernel.change import Change
+from gatewright.kernel.errors import NftRefused
+from gatewright.kernel.guards import NO_GUARDS, Guards
+from gatewright.kernel.monitor import Alteration
+from gatewright.kernel.table import Program
+from gatewright.sources.watch import Delivery
+from tests.unit.agent.clusters import KINDS, NODE, delivery, everything, node, pod, policy
+
+P0, P1 = pod("p0", "10.0.0.1"), pod("p1", "10.0.0.2")
+DB = policy("db", "p1")
+
+
+class FakeNode:
+    """A kernel in memory. `refuses` is how many of the next transactions it refuses."""
+
+    log = None
+    links_at = None
+
+    def __init__(self) -> None:
+        self.held: Program | None = None
+        self.policed = False
+        self.refuses = 0
+        self.did: list[str] = []
+        self.altered: list[Alteration] = []
+        self.monitor, self._end = os.pipe()
+
+    def close(self) -> None:
+        os.close(self.monitor)
+        os.close(self._end)
+
+    def replace(self, program: Program) -> None:
+        self._transaction("replace")
+        self.held = program
+
+    def change(self, change: Change) -> None:
+        self._transaction("change")
+        assert self.held is not None
+        self.held = change.after(self.held)
+
+    def holds(self, program: Program) -> bool:
+        return self.held == program
+
+    def is_policed(self) -> bool:
+        return self.policed
+
+    def pods_moved(self) -> None:
+        """No links here."""
+
+    def guards(self, desired: Desired) -> Guards:
+        return NO_GUARDS
+
+    def alterations(self) -> list[Alteration]:
+        os.read(self.monitor, 1)
+        found, self.altered = self.altered, []
+        return found
+
+    def alter(self) -> None:
+        """Another program takes the table away."""
+        self.held = None
+        self.altered.append(Alteration(7, "nft", 42, True))
+        os.write(self._end, b"!")
+
+    def _transaction(self, what: str) -> None:
+        if self.refuses:
+            self.refuses -= 1
+            self.did.append(f"refused {what}")
+            raise NftRefused("no such set")
+        self.did.append(what)
+
+
+class CountingDesired(Desired):
+    """Says how many deliveries it has taken."""
+
+    taken = 0
+
+    def take(self, delivery: Delivery) -> None:
+        super().take(delivery)
+        self.taken += 1
+
+
+class Running:
+    """A loop in its thread, over that kernel."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.node = FakeNode()
+        self.desired = CountingDesired(NODE, KINDS, settings.options)
+        self.delivered = 0
+        self.troubles = Troubles()
+        telling = Telling(Flows(), Metrics(), self.troubles)
+        self.loop = Loop(settings, self.desired, cast(Node, self.node), telling, None, lambda: None)
+        self.thread = threading.Thread(target=self.loop.run)
+
+    def deliver(self, one: Delivery) -> None:
+        """Hand it over as a watch does."""
+        self.delivered += 1
+        self.loop.deliver(one)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not holds():
+            assert time.monotonic() < deadline, (self.node.did, self.troubles.lines)
+            time.sleep(0.005)
+
+    def in_step(self) -> None:
+        """Until the kernel holds what the objects say."""
+        self.until(lambda: self.desired.taken == self.delivered and self._equal())
+
+    def _equal(self) -> bool:
+        waiting, program = self.desired.waiting_since, self.desired.program
+        return waiting is None and program is not None and self.node.held == program.program
+
+
+@contextlib.contextmanager
+def running(settings: Settings | None = None) -> Iterator[Running]:
+    made = Running(settings or Settings(NODE, log_group=None, spoof_guard=False))
+    made.thread.start()
+    try:
+        yield made
+    finally:
+        made.loop.stop()
+        made.thread.join(10)
+        made.node.close()
+
+
+@pytest.fixture
+def agent() -> Iterator[Running]:
+    with running() as made:
+        for each in everything(P0, P1):
+            made.deliver(each)
+        made.in_step()
+        yield made
+
+
+def test_first_everything_then_changes(agent: Running) -> None:
+    agent.deliver(delivery("NetworkPolicy", DB))
+    agent.in_step()
+    assert agent.node.did == ["replace", "change"]
+    assert agent.loop.progress.transactions == 2
+
+
+def test_a_change_that_is_refused_is_followed_by_the_whole_program(agent: Running) -> None:
+    agent.node.refuses = 2
+    agent.deliver(delivery("NetworkPolicy", DB))
+    agent.until(lambda: agent.loop.failing_since > 0)
+    agent.in_step()
+    assert agent.node.did == ["replace", "refused change", "refused replace", "replace"]
+    assert agent.loop.failing_since == 0
+    assert agent.loop.progress.failures == 2
+    assert agent.troubles.lines == ()
+
+
+def test_what_comes_while_the_kernel_refuses_is_not_lost(agent: Running) -> None:
+    agent.node.refuses = 3
+    agent.deliver(delivery("NetworkPolicy", DB))
+    agent.until(lambda: agent.loop.failing_since > 0)
+    assert agent.troubles.lines[0].startswith("packet filter: nftables refused the change: no such set")
+    agent.deliver(delivery("NetworkPolicy", policy("more", "p0")))
+    agent.in_step()
+    names = {chain.name for chain in agent.node.held.chains} if agent.node.held else set()
+    assert {"ingress/shop/db", "ingress/shop/more"} <= names
+
+
+def test_an_altered_table_is_put_back(agent: Running) -> None:
+    agent.node.alter()
+    agent.until(lambda: agent.loop.progress.repairs == 1)
+    agent.in_step()
+    assert agent.node.did == ["replace", "replace"]
+
+
+def test_a_table_that_nobody_told_of_is_found_by_the_regular_check() -> None:
+    with running(Settings(NODE, log_group=None, spoof_guard=False, check_every=0.05)) as agent:
+        for each in everything(P0, P1, DB):
+            agent.deliver(each)
+        agent.in_step()
+        agent.node.held = None
+        agent.until(lambda: agent.loop.progress.repairs == 1)
+        agent.in_step()
+
+
+def test_a_fault_of_ours_leaves_what_is_in_force_and_begins_anew(
+    agent: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = agent.node.held
+    real = Desired.advance
+    failing = [True]
+
+    def advance(one: Desired) -> object:
+        if failing:
+            raise RuntimeError("a bug")
+        return real(one)
+
+    monkeypatch.setattr(Desired, "advance", advance)
+    agent.deliver(delivery("NetworkPolicy", DB))
+    agent.until(lambda: agent.loop.failing_since > 0)
+    assert agent.node.held == held
+    assert "internal error: RuntimeError: a bug" in agent.troubles.lines[0]
+    failing.clear()
+    agent.in_step()
+    assert agent.node.did == ["replace", "replace"]
+
+
+@pytest.mark.parametrize("policed", [False, True])
+def test_pods_are_cut_off_before_the_first_list_unless_a_table_is_there(*, policed: bool) -> None:
+    settings = Settings(NODE, log_group=None, spoof_guard=False, start_closed=True)
+    with running(settings) as agent:
+        agent.node.policed = policed
+        agent.deliver(delivery("Node", node("10.0.0.0/24")))
+        agent.until(lambda: agent.loop._closed)
+        assert agent.node.did == ([] if policed else ["replace"])
+        for each in everything(P0, P1, node("10.0.0.0/24")):
+            agent.deliver(each)
+        agent.in_step()
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+def test_a_clock_that_jumps_changes_nothing(agent: Running, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    wall = time.time()
+    monkeypatch.setattr(time, "time", lambda: wall + jump)
+    agent.node.refuses = 1
+    agent.deliver(delivery("NetworkPolicy", DB))
+    agent.in_step()
+    assert agent.loop.alive
+    assert agent.node.did == ["replace", "refused change", "replace"]
+
+
+def test_the_loop_is_alive_while_nothing_happens(agent: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert agent.loop.alive
+    monkeypatch.setattr(loop_module, "STALLED", -1.0)
+    assert not agent.loop.alive
