@@ -35,7 +35,7 @@ def policy(name: str, namespace: str) -> Json:
 
 def apply(kubeconfig: Path, *items: Json) -> None:
     body = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    kubectl(kubeconfig, "apply", "--validate=false", "-f", "-", text=body)
+    kubectl(kubeconfig, "apply", "-f", "-", text=body)
 
 
 def seen(objects: list[Object], namespace: str) -> dict[str, tuple[str, Any]]:
