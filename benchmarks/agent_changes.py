@@ -260,6 +260,11 @@ def main() -> None:
     if options.agent:
         Namespace().run(lambda: measure(options.agent, rarely=options.collector == "rarely"))
         return
+    try:
+        Namespace().close()
+    except OSError as error:
+        print(f"network namespaces cannot be made here ({error}): run as root or under `unshare -Urn`")
+        return
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), options.pods, int(options.seconds * A_SECOND))
         command = [sys.executable, "-m", "benchmarks.agent_changes", "--agent", folder]
