@@ -9,14 +9,16 @@ what was left there.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gatewright.kernel.batch import can_send, filling, requests, unfilled
 from gatewright.kernel.change import Change
-from gatewright.kernel.delta import change_text, delta
+from gatewright.kernel.delta import change_text, delta, difference
 from gatewright.kernel.elements import INET
 from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
@@ -25,8 +27,10 @@ from gatewright.kernel.nft import Nft
 from gatewright.kernel.options import Options
 from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
-from gatewright.kernel.text import listing, removal, whole
+from gatewright.kernel.text import listing, removal
 
+STANDING_IN = "-change"
+"""What the name of our table is followed by, for the table that stands in while ours is made anew."""
 _GET_GENERATION = 10 << 8 | 16
 _GENERATION_ID = 1
 _GET_TABLE, _TABLE_NAME = 10 << 8 | 1, 1
@@ -70,8 +74,12 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
     Raises NftRefused, NotPermitted or NftMissing. After NftRefused what the table holds is not what was believed:
     `replace` makes it so again; until then the kernel enforces what it held.
     """
-    if not change:
-        return
+    for part in change.in_steps():
+        _make(nft, part, table)
+
+
+def _make(nft: Nft, change: Change, table: str) -> int:
+    """Makes a change, in how many transactions; only the last of them has an effect."""
     try:
         if can_send(change):
             _send(nft, requests(change, table))
@@ -80,8 +88,11 @@ def apply_change(nft: Nft, change: Change, table: str = Options().table) -> None
     except NftTooLarge:
         if not change.new_sets:
             raise
-        for text in staged_change(change, table):
+        texts = list(staged_change(change, table))
+        for text in texts:
             nft.run(text)
+        return len(texts)
+    return 1
 
 
 def _send(nft: Nft, messages: Iterable[Request]) -> None:
@@ -100,13 +111,30 @@ def replace(nft: Nft, program: Program) -> None:
     Where there is no table yet, its sets are filled first; the rules that use them come into force at once.
     """
     if not _is_there(nft, program.table):
-        try:
-            _send(nft, filling(program))
-            nft.run(listing(unfilled(program)))
-        except NftRefused:
-            _replace(nft, program)
+        _begin(nft, program)
     else:
         _replace(nft, program)
+    if _is_there(nft, _stand_in(program).table):  # of somebody who was killed while one stood in
+        remove(nft, _stand_in(program).table)
+
+
+def _begin(nft: Nft, program: Program) -> int:
+    """Makes a table that is not there, in how many transactions."""
+    try:
+        _send(nft, filling(program))
+        nft.run(listing(unfilled(program)))
+    except NftRefused:
+        remove(nft, program.table)
+        texts = list(staged(None, program))
+        for text in texts:
+            nft.run(text)
+        return len(texts) + 2
+    return 2
+
+
+def _stand_in(program: Program) -> Program:
+    """The same program in another table."""
+    return dataclasses.replace(program, table=f"{program.table}{STANDING_IN}")
 
 
 def _is_there(nft: Nft, table: str) -> bool:
@@ -118,15 +146,32 @@ def _is_there(nft: Nft, table: str) -> bool:
 
 
 def _replace(nft: Nft, program: Program) -> int:
-    """Replaces what the table holds, in how many transactions; only the last of them has an effect."""
-    try:
-        nft.run(whole(program))
-    except NftTooLarge:
-        texts = list(staged(read_back(nft, program.table), program))
-        for text in texts:
-            nft.run(text)
-        return len(texts)
-    return 1
+    """Replaces what the table holds, in how many transactions; only the last of them has an effect.
+
+    A table that one of our programs is in becomes the new one by what differs. One with parts that are not ours has to
+    go: then another table with the new program stands in until it is there again, since the hooks of a table that goes
+    and of one that comes are two, and a packet between them would meet neither.
+    """
+    held = read_back(nft, program.table)
+    change = difference(held, program) if held is not None and not held.has_foreign else None
+    if change is not None:
+        with suppress(NftRefused):
+            return sum(_make(nft, part, program.table) for part in change.in_steps())
+    count = 0
+    stand_in = _stand_in(program)
+    if held is not None:
+        remove(nft, stand_in.table)
+        try:
+            count += _begin(nft, stand_in) + 1
+        except NftRefused:
+            remove(nft, stand_in.table)
+            raise
+        remove(nft, program.table)
+    count += _begin(nft, program)
+    if held is not None:
+        remove(nft, stand_in.table)
+        count += 2
+    return count
 
 
 def read_back(nft: Nft, table: str = Options().table) -> Program | None:
@@ -136,7 +181,7 @@ def read_back(nft: Nft, table: str = Options().table) -> Program | None:
 
 
 def remove(nft: Nft, table: str = Options().table) -> None:
-    """Takes our table away, whether it is there or not. Nothing else is touched."""
+    """Takes a table of ours away, whether it is there or not. Nothing else is touched."""
     nft.run(removal(table))
 
 

@@ -8,6 +8,7 @@ when it is stopped. What was delivered stays true until the next delivery says o
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 import threading
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from gatewright.engine.snapshot import Changes
 from gatewright.errors import Problem, line
 from gatewright.kubeapi.backoff import retry_after
-from gatewright.kubeapi.reflector import Reflector, Request, Update
+from gatewright.kubeapi.reflector import Reflector, Request
+from gatewright.kubeapi.updates import Update
 from gatewright.objects.kinds import POLICY_GROUP
 from gatewright.objects.meta import Key
 from gatewright.objects.watched import Reader
@@ -44,6 +46,8 @@ NODE_KINDS = (
 RUNNING_PODS = {"Pod": "status.phase!=Succeeded,status.phase!=Failed"}
 """Field selectors that leave out pods which have finished: no policy is about them, and jobs leave many behind."""
 
+MOST_PROBLEMS = 100
+"""Objects that cannot be read and are named in a status, which is made after every event."""
 CONNECTING = 5.0
 """Seconds until a connection is there. The longest that `stop` may take, but for a login program that is running."""
 _KEEP_ALIVE = (
@@ -234,11 +238,7 @@ class _Watcher:
             one.relists,
             one.reconnects,
             one.last_error,
-            tuple(
-                Problem("", f"{kind} {'/'.join(filter(None, path))}: {what}")
-                for (kind, *path), whats in one.held.problems.items()
-                for what in whats
-            ),
+            _problems(self.kind, one.held.problems),
             self._ended,
         )
 
@@ -298,6 +298,18 @@ class _Connection:
                         self._socket.setsockopt(*option)
                 if self._stopping.is_set():
                     _shut(self._socket)
+
+
+def _problems(kind: str, found: Mapping[Key, tuple[str, ...]]) -> tuple[Problem, ...]:
+    """What is wrong with objects, by name; of very many the first, and how many more there are."""
+    told = [
+        Problem("", f"{kind} {'/'.join(filter(None, path))}: {what}")
+        for (_, *path), whats in itertools.islice(found.items(), MOST_PROBLEMS)
+        for what in whats
+    ]
+    if len(found) > MOST_PROBLEMS:
+        told.append(Problem("", f"{kind}: {len(found) - MOST_PROBLEMS} more objects cannot be read whole"))
+    return tuple(told)
 
 
 def _chunks(answer: httpx.Response, access: Access, request: Request) -> Iterator[bytes]:

@@ -12,10 +12,10 @@ from gatewright.kubeapi.decoding import decode, parse
 from gatewright.kubeapi.patch.json_patch import PatchError, apply_json_patch
 from gatewright.kubeapi.patch.merge import apply_merge_patch
 from gatewright.kubeapi.status import Status, StatusDetails, encode
-from gatewright.kubeapi.tables import selector_text
 from gatewright.lab.api import lifecycle, options
 from gatewright.lab.api.exchange import Request
 from gatewright.lab.api.resources import Tree
+from gatewright.lab.api.tables import selector_text
 from gatewright.lab.api.verbs import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Target, Verbs
 from gatewright.objects.decode import Fault
 
