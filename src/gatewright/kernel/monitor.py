@@ -5,9 +5,9 @@ their own tables all day long. But it also tells what each transaction changed, 
 to transactions that touch our table and that are not ours.
 
 Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that was
-seen when it first rose by one, and so by us alone. Our own idea of a process id would not do: the kernel's are the
-machine's, a container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more
-than one stays doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
+seen when it was the only one at work then. Our own idea of a process id would not do: the kernel's are the machine's, a
+container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more than one stays
+doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
 
 When the kernel had to throw notifications away, that is said too: the table may have been altered.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ _BUFFER = 8 << 20
 _MOST_READS = 256
 """In one call; what is still there keeps the descriptor readable."""
 _REMEMBERED = 4096
-"""Times that we made transactions, should their notifications be read late."""
+"""Times that we made transactions, should nobody read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Monitor:
         """Raises NotPermitted or NetlinkFailed."""
         self._transaction = _Transaction(table.encode() + b"\0")
         self._own: deque[range] = deque(maxlen=_REMEMBERED)
+        """The generations of our own transactions whose notifications have not been read yet."""
         self._name = Path("/proc/thread-self/comm").read_text().rstrip("\n")
         self._pid: int | None = None
         with ExitStack() as stack:
@@ -108,7 +109,7 @@ class Monitor:
 
     def read(self) -> list[Alteration | Missed]:
         """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
-        found: list[Alteration | Missed] = []
+        found: list[_Done | Missed] = []
         for _ in range(_MOST_READS):
             received = self._listener.receive()
             if received is None:
@@ -117,19 +118,29 @@ class Monitor:
                 continue
             if not received:
                 break
-            done = (self._transaction.take(message) for message in received)
-            found += [one for one in done if one is not None and not self._is_own(one)]
-        return found
+            found += filter(None, map(self._transaction.take, received))
+        done = [one for one in found if isinstance(one, _Done)]
+        self._learn(done)
+        told = [one.alteration if isinstance(one, _Done) else one for one in found if not self._is_nothing(one)]
+        while done and self._own and self._own[0].stop <= done[-1].generation + 1:
+            self._own.popleft()
+        return told
 
-    def _is_own(self, done: Alteration) -> bool:
-        made = next((made for made in reversed(self._own) if done.generation in made), None)
-        if made is None:
+    def _learn(self, done: Iterable[_Done]) -> None:
+        """Sees which process we are: the only one at work while we made transactions."""
+        makers = {one.generation: (one.program, one.pid) for one in done}
+        for made in self._own:
+            found = {makers.get(generation) for generation in made}
+            if len(found) == 1 and (maker := found.pop()) is not None and maker[0] == self._name:
+                self._pid = maker[1]
+
+    def _is_nothing(self, one: _Done | Missed) -> bool:
+        """Whether it did not touch our table, or is our own."""
+        if isinstance(one, Missed):
             return False
-        if done.program == COMMAND:
-            return len(made) == 1
-        if self._pid is None and len(made) == 1 and done.program == self._name:
-            self._pid = done.pid
-        return done.pid == self._pid
+        made = next((made for made in reversed(self._own) if one.generation in made), range(0))
+        ours = len(made) == 1 if one.program == COMMAND else one.pid == self._pid
+        return not one.touched or (one.generation in made and ours)
 
 
 def _join(listener: Listener) -> None:
@@ -139,6 +150,22 @@ def _join(listener: Listener) -> None:
         raise NotPermitted("follow changes of the packet filter") from error
     except OSError as error:
         raise NetlinkFailed(f"changes of the packet filter cannot be followed: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A transaction of anybody; `touched` and `there`: our table."""
+
+    generation: int
+    program: str
+    pid: int
+    touched: bool
+    there: bool
+
+    @property
+    def alteration(self) -> Alteration:
+        """What is said of it."""
+        return Alteration(self.generation, self.program, self.pid, removed=not self.there)
 
 
 class _Transaction:
@@ -152,8 +179,8 @@ class _Transaction:
         """Nothing was seen."""
         self._touched = self._there = False
 
-    def take(self, message: Message) -> Alteration | None:
-        """Takes the next message; gives the transaction when it ends and touched the table."""
+    def take(self, message: Message) -> _Done | None:
+        """Takes the next message; gives the transaction when it ends."""
         if message.kind >> 8 != _SUBSYSTEM:
             return None
         kind = message.kind & 0xFF
@@ -164,11 +191,9 @@ class _Transaction:
             self._touched = True
         return None
 
-    def _end(self, found: dict[int, bytes]) -> Alteration | None:
+    def _end(self, found: dict[int, bytes]) -> _Done:
         touched, there = self._touched, self._there
         self.forget()
-        if not touched:
-            return None
         (generation,) = struct.unpack(">I", found[_GENERATION_ID])
         program = found.get(_PROCESS_NAME, b"?").rstrip(b"\0").decode(errors="replace")
-        return Alteration(generation, program, int.from_bytes(found.get(_PROCESS, b""), "big"), not there)
+        return _Done(generation, program, int.from_bytes(found.get(_PROCESS, b""), "big"), touched, there)
