@@ -4,10 +4,10 @@ The kernel numbers the transactions of the packet filter, and the number alone s
 their own tables all day long. But it also tells what each transaction changed, and who made it. Here that is cut down
 to transactions that touch our table and that are not ours.
 
-Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that was
-seen when it was the only one at work then. Our own idea of a process id would not do: the kernel's are the machine's, a
-container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more than one stays
-doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
+Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that made
+all of them when one thread of our name first did. Our own idea of a process id would not do: the kernel's are the
+machine's, a container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more
+than one stays doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
 
 When the kernel had to throw notifications away, that is said too: the table may have been altered.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ _BUFFER = 8 << 20
 _MOST_READS = 256
 """In one call; what is still there keeps the descriptor readable."""
 _REMEMBERED = 4096
-"""Times that we made transactions, should nobody read."""
+"""Times that we made transactions, should their notifications be read late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ class Monitor:
         """Raises NotPermitted or NetlinkFailed."""
         self._transaction = _Transaction(table.encode() + b"\0")
         self._own: deque[range] = deque(maxlen=_REMEMBERED)
-        """The generations of our own transactions whose notifications have not been read yet."""
         self._name = Path("/proc/thread-self/comm").read_text().rstrip("\n")
         self._pid: int | None = None
         with ExitStack() as stack:
@@ -109,38 +108,37 @@ class Monitor:
 
     def read(self) -> list[Alteration | Missed]:
         """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
-        found: list[_Done | Missed] = []
+        missed: list[Missed] = []
+        ended: list[_Ended] = []
         for _ in range(_MOST_READS):
             received = self._listener.receive()
             if received is None:
                 self._transaction.forget()
-                found.append(Missed())
+                missed.append(Missed())
                 continue
             if not received:
                 break
-            found += filter(None, map(self._transaction.take, received))
-        done = [one for one in found if isinstance(one, _Done)]
-        self._learn(done)
-        told = [one.alteration if isinstance(one, _Done) else one for one in found if not self._is_nothing(one)]
-        while done and self._own and self._own[0].stop <= done[-1].generation + 1:
-            self._own.popleft()
-        return told
+            ended += [one for message in received if (one := self._transaction.take(message)) is not None]
+        if self._pid is None:
+            self._learn(ended)
+        return [*missed, *(one.alteration for one in ended if one.touched and not self._is_own(one.alteration))]
 
-    def _learn(self, done: Iterable[_Done]) -> None:
-        """Sees which process we are: the only one at work while we made transactions."""
-        makers = {one.generation: (one.program, one.pid) for one in done}
+    def _learn(self, ended: Sequence[_Ended]) -> None:
+        """Who we are to the kernel: one thread of our name made all by which the number rose while we were at it."""
+        by_generation = {one.alteration.generation: one.alteration for one in ended}
         for made in self._own:
-            found = {makers.get(generation) for generation in made}
-            if len(found) == 1 and (maker := found.pop()) is not None and maker[0] == self._name:
-                self._pid = maker[1]
+            who = {(one.program, one.pid) for number in made if (one := by_generation.get(number))}
+            if len(who) == 1 and all(number in by_generation for number in made):
+                ((program, pid),) = who
+                if program == self._name:
+                    self._pid = pid
+                    return
 
-    def _is_nothing(self, one: _Done | Missed) -> bool:
-        """Whether it did not touch our table, or is our own."""
-        if isinstance(one, Missed):
+    def _is_own(self, done: Alteration) -> bool:
+        made = next((made for made in reversed(self._own) if done.generation in made), None)
+        if made is None:
             return False
-        made = next((made for made in reversed(self._own) if one.generation in made), range(0))
-        ours = len(made) == 1 if one.program == COMMAND else one.pid == self._pid
-        return not one.touched or (one.generation in made and ours)
+        return len(made) == 1 if done.program == COMMAND else done.pid == self._pid
 
 
 def _join(listener: Listener) -> None:
@@ -153,19 +151,11 @@ def _join(listener: Listener) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Done:
-    """A transaction of anybody; `touched` and `there`: our table."""
+class _Ended:
+    """A transaction as an alteration of our table, and whether it touched that at all."""
 
-    generation: int
-    program: str
-    pid: int
+    alteration: Alteration
     touched: bool
-    there: bool
-
-    @property
-    def alteration(self) -> Alteration:
-        """What is said of it."""
-        return Alteration(self.generation, self.program, self.pid, removed=not self.there)
 
 
 class _Transaction:
@@ -179,7 +169,7 @@ class _Transaction:
         """Nothing was seen."""
         self._touched = self._there = False
 
-    def take(self, message: Message) -> _Done | None:
+    def take(self, message: Message) -> _Ended | None:
         """Takes the next message; gives the transaction when it ends."""
         if message.kind >> 8 != _SUBSYSTEM:
             return None
@@ -191,9 +181,10 @@ class _Transaction:
             self._touched = True
         return None
 
-    def _end(self, found: dict[int, bytes]) -> _Done:
+    def _end(self, found: dict[int, bytes]) -> _Ended:
         touched, there = self._touched, self._there
         self.forget()
         (generation,) = struct.unpack(">I", found[_GENERATION_ID])
         program = found.get(_PROCESS_NAME, b"?").rstrip(b"\0").decode(errors="replace")
-        return _Done(generation, program, int.from_bytes(found.get(_PROCESS, b""), "big"), touched, there)
+        pid = int.from_bytes(found.get(_PROCESS, b""), "big")
+        return _Ended(Alteration(generation, program, pid, not there), touched)
