@@ -26,7 +26,7 @@ from gatewright.kubeapi.updates import Update
 from gatewright.objects.kinds import POLICY_GROUP
 from gatewright.objects.meta import Key
 from gatewright.objects.watched import Reader
-from gatewright.sources.connection import HEADERS, extensions, opened, told
+from gatewright.sources.connection import HEADERS, extensions, told
 from gatewright.sources.kubeconfig import ClusterUnavailable, Where
 from gatewright.sources.session import Access, KeptClient, Session
 
