@@ -26,9 +26,9 @@ from gatewright.kubeapi.updates import Update
 from gatewright.objects.kinds import POLICY_GROUP
 from gatewright.objects.meta import Key
 from gatewright.objects.watched import Reader
-from gatewright.sources.connection import HEADERS, extensions, opened, told
+from gatewright.sources.connection import HEADERS, extensions, told
 from gatewright.sources.kubeconfig import ClusterUnavailable, Where
-from gatewright.sources.session import Access, Session
+from gatewright.sources.session import Access, KeptClient, Session
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -250,8 +250,7 @@ class _Connection:
         self._stopping = stopping
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._access: Access | None = None
-        self._client: httpx.Client | None = None
+        self._client = KeptClient(CONNECTING)
 
     @contextlib.contextmanager
     def get(self, access: Access, request: Request) -> Iterator[httpx.Response]:
@@ -263,8 +262,7 @@ class _Connection:
         more = {**extensions(config), "trace": self._trace}
         with contextlib.ExitStack() as stack:
             with told(config, request.patience):
-                client = self._client_of(access)
-                answering = client.stream(
+                answering = self._client.of(access).stream(
                     "GET", request.path, params=request.query, headers=HEADERS, extensions=more, timeout=timeout
                 )
                 answer = stack.enter_context(answering)
@@ -278,15 +276,7 @@ class _Connection:
 
     def close(self) -> None:
         """Leave nothing open."""
-        if self._client is not None:
-            self._client.close()
-        self._client = self._access = None
-
-    def _client_of(self, access: Access) -> httpx.Client:
-        if self._client is None or access is not self._access:
-            self.close()
-            self._client, self._access = opened(access.config, access.user, CONNECTING), access
-        return self._client
+        self._client.close()
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         """Learn of the socket when it is there, and again when TLS has taken it over."""

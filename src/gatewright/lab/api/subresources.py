@@ -20,7 +20,7 @@ from gatewright.lab.api.verbs import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, T
 from gatewright.objects.decode import Fault
 
 Answer = tuple[bytes, int]
-_STREAMS = frozenset(("attach", "exec", "log", "portforward", "proxy", "ephemeralcontainers", "resize"))
+_ABSENT = frozenset(("attach", "proxy", "ephemeralcontainers", "resize"))
 
 
 class Subresources:
@@ -40,7 +40,7 @@ class Subresources:
             return await self._eviction(target, request, body)
         if kind == "Namespace" and name == "finalize":
             return await self._finalize(target, request, body)
-        if kind == "Pod" and name in _STREAMS:
+        if kind == "Pod" and name in _ABSENT:
             self.verbs.get(target)
             raise failure.not_implemented(f"the subresource {name} of pods")
         raise failure.no_such_resource()
