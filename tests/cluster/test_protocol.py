@@ -409,7 +409,8 @@ def test_two_endpoints_never_share_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("subresource", ["log", "exec", "portforward", "attach"])
 def test_streams_are_not_implemented_and_say_so(fresh: Endpoint, subresource: str) -> None:
-    made(fresh, PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
+    made(fresh, PODS, {"metadata": {"name": "p"}, "spec": spec})
     answer = fresh.request("GET", f"{PODS}/p/{subresource}")
     assert (answer.status, answer.json()["reason"]) == (501, "NotImplemented")
     assert fresh.request("GET", f"{PODS}/none/{subresource}").status == 404

@@ -181,6 +181,8 @@ class App:
         if request.method != "GET":
             raise failure.not_allowed()
         pieces = self.streams.logs(target, request.query)
+        if pieces is None:
+            return Response(204, content_type="")
         try:
             first = await anext(pieces, b"")
         except NoSuchLog as error:
