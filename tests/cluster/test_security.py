@@ -131,6 +131,18 @@ def test_hostile_bodies_are_refused(api: Endpoint, case: str, content_type: str)
     assert api.request("GET", CMS).json()["metadata"]["resourceVersion"] == before
 
 
+DEEP: dict[str, Any] = {}
+"""An object that fits into a parser's stack, and not into that of whoever walks it with less care."""
+for _ in range(800):
+    DEEP = {"a": DEEP}
+
+
+STAIRS = [
+    {"op": "add", "path": "/metadata/managedFields/0/fieldsV1" + "/a" * level, "value": {}} for level in range(900)
+]
+"""A patch that builds what is nested deeply, one level at a time, where any JSON may stand."""
+
+
 @pytest.mark.parametrize(
     ("content_type", "patch"),
     [
@@ -138,9 +150,14 @@ def test_hostile_bodies_are_refused(api: Endpoint, case: str, content_type: str)
         ("application/json-patch+json", [{"op": "add", "path": "/data/-1", "value": 1}] * 10_001),
         ("application/json-patch+json", [{"op": "move", "from": "/data", "path": "/data/a"}]),
         ("application/json-patch+json", [{"op": "remove", "path": ""}]),
+        ("application/json-patch+json", STAIRS),
+        ("application/json-patch+json", [*STAIRS, {"op": "copy", "from": "/metadata", "path": "/copied"}]),
         ("application/json-patch+json", {"op": "add"}),
         ("application/json-patch+json", [1]),
         ("application/merge-patch+json", [1]),
+        ("application/merge-patch+json", DEEP),
+        ("application/strategic-merge-patch+json", DEEP),
+        ("application/apply-patch+yaml", DEEP),
         ("application/merge-patch+json", {"metadata": {"name": "other"}}),
         ("application/merge-patch+json", {"metadata": {"namespace": "kube-system"}}),
         ("application/merge-patch+json", {"metadata": {"uid": "other"}}),
@@ -205,6 +222,9 @@ def test_hostile_queries_are_refused(api: Endpoint, query: str) -> None:
         ("GET", "/api/v1/namespaces/default/nodes/a", 404),
         ("GET", "/openapi/v3/apis/none/v1", 404),
         ("GET", "/api/v1/namespaces//configmaps/a", 404),
+        ("GET", "/api/v1/namespaces/%2e%2e/configmaps", 400),
+        ("GET", "/api/v1/namespaces/a%2Fb/configmaps", 400),
+        ("GET", "/api/v1/namespaces/a%00b/configmaps", 400),
     ],
 )
 def test_what_is_not_there_is_not_there(api: Endpoint, method: str, path: str, status: int) -> None:

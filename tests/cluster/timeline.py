@@ -43,9 +43,10 @@ class History:
 
 @dataclass
 class Timeline:
-    """Everything that was said of a cluster, and when. `ends` are its pods by address."""
+    """Everything that was said of a cluster, and when. `pods` are its pods, `addresses` what they have."""
 
-    ends: dict[str, End]
+    pods: Sequence[End]
+    addresses: Sequence[tuple[str, ...]]
     histories: dict[str, History] = field(default_factory=lambda: {kind: History() for kind in KINDS})
     _answers: dict[tuple[State, Flow], bool] = field(default_factory=dict)
     _engines: dict[State, Engine] = field(default_factory=dict)
@@ -67,8 +68,8 @@ class Timeline:
         return list(itertools.product(*(one.possible(began, ended) for one in self.histories.values())))
 
     @property
-    def seen_states(self) -> list[State]:
-        """The states that were asked for."""
+    def asked(self) -> list[State]:
+        """The states that were asked something."""
         return list(self._engines)
 
     def manifests(self, state: State) -> list[Json]:
@@ -76,28 +77,24 @@ class Timeline:
         versions = zip(self.histories.values(), state, strict=True)
         return [manifest(key, item) for one, version in versions for key, item in one.versions[version].items()]
 
-    def question(self, source: str, flow: Flow) -> tuple[End, End, str, int, int]:
+    def question(self, flow: Flow) -> tuple[End, End, str, int, int]:
         """What a packet asks."""
-        return self.ends[source], self.ends[flow.destination], "UDP", flow.port, flow.family
+        destination = next(number for number, own in enumerate(self.addresses) if flow.destination in own)
+        return self.pods[flow.source], self.pods[destination], "UDP", flow.port, flow.family
 
-    def allows(self, state: State, source: str, flow: Flow) -> bool:
+    def allows(self, state: State, flow: Flow) -> bool:
         """Whether a state allows a packet, by the engine."""
         if state not in self._engines:
             self._engines[state] = Engine(self.manifests(state))
         if (state, flow) not in self._answers:
-            said = self._engines[state].connection(*self.question(source, flow))
-            self._answers[state, flow] = said == "allowed"
+            self._answers[state, flow] = self._engines[state].connection(*self.question(flow)) == "allowed"
         return self._answers[state, flow]
 
-    def disagreements(self, state: State, sources: Sequence[str], flows: Sequence[Flow]) -> list[str]:
+    def disagreements(self, state: State, flows: Sequence[Flow]) -> list[str]:
         """Where the reference says something else of a state than the engine."""
         reference = Reference(self.manifests(state))
-        return [
-            f"{state}: {flow}"
-            for flow in flows
-            if self.allows(state, sources[flow.source], flow)
-            != (reference.connection(*self.question(sources[flow.source], flow)) == "allowed")
-        ]
+        said = [(flow, reference.connection(*self.question(flow)) == "allowed") for flow in flows]
+        return [f"{state}: {flow}" for flow, allowed in said if self.allows(state, flow) != allowed]
 
 
 def expected_program(objects: Objects, options: Options) -> Program:

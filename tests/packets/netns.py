@@ -9,6 +9,7 @@ number of probes at once and says which of them got through.
 from __future__ import annotations
 
 import ctypes
+import errno
 import ipaddress
 import os
 import select
@@ -17,7 +18,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -35,9 +36,13 @@ FREE_PORT = 7000
 """The one port that is not echoed: left to tests that listen themselves."""
 QUIET = 0.6
 """Seconds without any answer after which those that are missing count as dropped."""
+SETTLED = 0.1
+"""The same once all have answered that were expected to: those that were not would have answered among them."""
 TCP, UDP, ICMP, SCTP, EXPERIMENT = 6, 17, 1, 132, 253
 _CONNTRACK_DELETE = 1 << 8 | 2
 NODE = {4: ipaddress.ip_address("10.77.255.1"), 6: ipaddress.ip_address("fd77::ffff")}
+BRIDGE = {4: ipaddress.ip_address("10.77.0.254"), 6: ipaddress.ip_address("fd77::fe")}
+"""The node's addresses on the bridge of its pods."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _ECHO = f"""
 table inet echo {{
@@ -123,7 +128,10 @@ class PodNamespace:
 
 @dataclass(frozen=True)
 class Probe:
-    """One packet or connection: from a pod (its number) to an address. `port` is 0 for ICMP and other protocols."""
+    """One packet or connection: from a pod (its number) or the node itself (-1) to an address of a pod or the node.
+
+    `port` is 0 for ICMP and other protocols.
+    """
 
     source: int
     destination: IPAddress
@@ -138,25 +146,41 @@ class NodeNamespace:
     namespace: Namespace
     pods: tuple[PodNamespace, ...]
 
-    def passes(self, probes: Sequence[Probe]) -> list[bool]:
+    def passes(self, probes: Sequence[Probe], expected: Collection[Probe] | None = None) -> list[bool]:
         """For each probe whether it got through (and its answer back, where there is one), as new connections.
 
         Sent all at once, but for those without ports from a higher address to a lower: to the kernel they would be the
-        answers of their opposites.
+        answers of their opposites. `expected` are those that should get through: who knows them waits less.
         """
         later = {probe for probe in probes if probe.protocol == EXPERIMENT and self._is_reverse(probe)}
-        found = self._round([probe for probe in probes if probe not in later]) | self._round(list(later))
+        rounds = [probe for probe in probes if probe not in later], list(later)
+        found = self._round(rounds[0], expected) | self._round(rounds[1], expected)
         return [found[probe] for probe in probes]
 
     def _is_reverse(self, probe: Probe) -> bool:
-        return int(self.pods[probe.source].addresses[probe.destination.version]) > int(probe.destination)
+        own = NODE if probe.source < 0 else self.pods[probe.source].addresses
+        return int(own[probe.destination.version]) > int(probe.destination)
 
-    def _round(self, probes: list[Probe]) -> dict[Probe, bool]:
+    def _round(self, probes: list[Probe], expected: Collection[Probe] | None) -> dict[Probe, bool]:
         if not probes:
             return {}
         self.forget_connections()
         with ExitStack() as stack:
-            return dict(zip(probes, _await([_attempt(self, probe, stack) for probe in probes]), strict=True))
+            begun = _attempts(self, probes, stack)
+            attempts = [begun[probe] for probe in probes]
+            if expected is None:
+                return dict(zip(probes, _await(attempts), strict=True))
+            wanted = [probe in expected for probe in probes]
+            return dict(zip(probes, _await(attempts, wanted), strict=True))
+
+    def space_of(self, source: int) -> Namespace:
+        """Where a probe comes from."""
+        return self.namespace if source < 0 else self.pods[source].namespace
+
+    def space_at(self, destination: IPAddress) -> Namespace:
+        """Where a probe to an address goes."""
+        found = (pod.namespace for pod in self.pods if destination in pod.addresses.values())
+        return next(found, self.namespace)
 
     def forget_connections(self) -> None:
         """Empties the node's conntrack table."""
@@ -183,9 +207,28 @@ def node(count: int) -> Iterator[NodeNamespace]:
     with ExitStack() as stack:
         space = _namespace(stack)
         space.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv6__conf__default__accept_dad=0)
+        space.sysctl(ipv4__icmp_ratemask=0, ipv6__icmp__ratelimit=0)
         space.ip([f"addr add {NODE[4]}/32 dev lo", f"addr add {NODE[6]}/128 dev lo", "link set lo up"])
         pods = tuple(_pod(number + 1, space, stack) for number in range(count))
         yield NodeNamespace(space, pods)
+
+
+@contextmanager
+def bridged_node(count: int) -> Iterator[NodeNamespace]:
+    """The same pods on a bridge: one network of all of them, in which the node has an address."""
+    with ExitStack() as stack:
+        space = _namespace(stack)
+        space.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv6__conf__default__accept_dad=0)
+        space.ip(
+            [
+                "link set lo up",
+                "link add cni0 type bridge",
+                f"addr add {BRIDGE[4]}/24 dev cni0",
+                f"addr add {BRIDGE[6]}/64 dev cni0 nodad",
+                "link set cni0 up",
+            ]
+        )
+        yield NodeNamespace(space, tuple(_bridged_pod(number + 1, space, stack) for number in range(count)))
 
 
 def _namespace(stack: ExitStack) -> Namespace:
@@ -217,6 +260,32 @@ def _pod(number: int, host: Namespace, stack: ExitStack) -> PodNamespace:
             "route add 169.254.1.1 dev eth0",
             "route add default via 169.254.1.1",
             "route add default via fe80::1 dev eth0",
+        ]
+    )
+    space.run(lambda: Nft().run(_ECHO))
+    _serve(space, stack)
+    return PodNamespace(space, {4: v4, 6: v6})
+
+
+def _bridged_pod(number: int, host: Namespace, stack: ExitStack) -> PodNamespace:
+    space = _namespace(stack)
+    v4, v6 = ipaddress.ip_address(f"10.77.0.{number}"), ipaddress.ip_address(f"fd77::{number:x}")
+    space.sysctl(ipv6__conf__default__accept_dad=0)
+    host.ip(
+        [
+            f"link add pod{number} type veth peer name eth0 netns {space.path}",
+            f"link set pod{number} master cni0 up",
+            f"link set pod{number} type bridge_slave hairpin on",
+        ]
+    )
+    space.ip(
+        [
+            "link set lo up",
+            f"addr add {v4}/24 dev eth0",
+            f"addr add {v6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add default via {BRIDGE[4]}",
+            f"route add default via {BRIDGE[6]} dev eth0",
         ]
     )
     space.run(lambda: Nft().run(_ECHO))
@@ -295,12 +364,38 @@ class _Attempt:
     passed: bool = False
 
 
-def _attempt(where: NodeNamespace, probe: Probe, stack: ExitStack) -> _Attempt:
-    space = where.pods[probe.source].namespace
-    make = {TCP: _tcp, UDP: _udp, ICMP: _ping}.get(probe.protocol)
-    attempt = space.run(lambda: make(probe)) if make else _one_way(where, probe, stack)
-    stack.callback(attempt.socket.close)
-    return attempt
+def _attempts(where: NodeNamespace, probes: Sequence[Probe], stack: ExitStack) -> dict[Probe, _Attempt]:
+    """All probes under way. A namespace is entered by a thread, so each is entered once for all that begin there."""
+    crafted: dict[Namespace, list[Probe]] = {}
+    by_source: dict[int, list[Probe]] = {}
+    for probe in probes:
+        by_source.setdefault(probe.source, []).append(probe)
+        if probe.protocol not in _WAYS:
+            crafted.setdefault(where.space_at(probe.destination), []).append(probe)
+    listeners: dict[Probe, Socket] = {}
+    for space, own in crafted.items():
+        listeners |= space.run(partial(_listeners, own, stack))
+    found: dict[Probe, _Attempt] = {}
+    for source, own in by_source.items():
+        found |= where.space_of(source).run(partial(_begin, own, listeners))
+    for attempt in found.values():
+        stack.callback(attempt.socket.close)
+    return found
+
+
+def _listeners(probes: list[Probe], stack: ExitStack) -> dict[Probe, Socket]:
+    """A socket a probe that sees the packets of its protocol, in the namespace of its destination."""
+    return {
+        probe: stack.enter_context(socket.socket(_family(probe), socket.SOCK_RAW, probe.protocol)) for probe in probes
+    }
+
+
+def _begin(probes: list[Probe], listeners: dict[Probe, Socket]) -> dict[Probe, _Attempt]:
+    """Send the probes of one source, in its namespace."""
+    return {
+        probe: _one_way(probe, listeners[probe]) if probe in listeners else _WAYS[probe.protocol](probe)
+        for probe in probes
+    }
 
 
 def _family(probe: Probe) -> socket.AddressFamily:
@@ -311,14 +406,15 @@ def _tcp(probe: Probe) -> _Attempt:
     client = socket.socket(_family(probe), socket.SOCK_STREAM)
     client.setblocking(False)
     client.connect_ex((str(probe.destination), probe.port))
-    return _Attempt(client, select.POLLOUT, lambda item: not item.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    passing = (0, errno.ECONNREFUSED) if probe.destination in NODE.values() else (0,)  # nobody listens on the node
+    return _Attempt(client, select.POLLOUT, lambda item: item.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in passing)
 
 
 def _udp(probe: Probe) -> _Attempt:
     client = socket.socket(_family(probe), socket.SOCK_DGRAM)
     client.connect((str(probe.destination), probe.port))
     client.send(b"hello")
-    return _Attempt(client, select.POLLIN, _received(b"hello"))
+    return _Attempt(client, select.POLLIN, _received(b"hello", refused=probe.destination in NODE.values()))
 
 
 def _ping(probe: Probe) -> _Attempt:
@@ -339,45 +435,47 @@ def _ping(probe: Probe) -> _Attempt:
     return _Attempt(client, select.POLLIN, answered)
 
 
-def _one_way(where: NodeNamespace, probe: Probe, stack: ExitStack) -> _Attempt:
+def _one_way(probe: Probe, listener: Socket) -> _Attempt:
     """A crafted packet of a protocol that nobody answers: it passed when the destination's kernel sees it."""
     identity = os.urandom(16)
-    target = next(pod for pod in where.pods if probe.destination in pod.addresses.values())
-    listener = target.namespace.run(lambda: socket.socket(_family(probe), socket.SOCK_RAW, probe.protocol))
-
-    def send() -> None:
-        with socket.socket(_family(probe), socket.SOCK_RAW, probe.protocol) as sender:
-            sender.connect((str(probe.destination), 0))
-            sender.send(_sctp_init(probe.port, identity) if probe.protocol == SCTP else identity)
-
-    where.pods[probe.source].namespace.run(send)
+    with socket.socket(_family(probe), socket.SOCK_RAW, probe.protocol) as sender:
+        sender.connect((str(probe.destination), 0))
+        sender.send(_sctp_init(probe.port, identity) if probe.protocol == SCTP else identity)
     return _Attempt(listener, select.POLLIN, lambda item: identity in item.recv(2048))
 
 
-def _received(expected: bytes) -> Callable[[socket.socket], bool]:
+_WAYS = {TCP: _tcp, UDP: _udp, ICMP: _ping}
+"""How a probe of a protocol begins that somebody answers."""
+
+
+def _received(expected: bytes, *, refused: bool) -> Callable[[socket.socket], bool]:
     def check(item: socket.socket) -> bool:
         try:
             return item.recv(2048) == expected
-        except OSError:
-            return False
+        except OSError as error:
+            return refused and error.errno == errno.ECONNREFUSED
 
     return check
 
 
-def _await(attempts: list[_Attempt]) -> list[bool]:
+def _await(attempts: list[_Attempt], expected: Sequence[bool] | None = None) -> list[bool]:
+    """Which attempts got through; `expected` says which should."""
+    missing = len(attempts) if expected is None else sum(expected)
+    wanted = {id(attempt) for attempt, one in zip(attempts, expected or [True] * len(attempts), strict=True) if one}
     poll = select.poll()
     waiting = {attempt.socket.fileno(): attempt for attempt in attempts}
     for descriptor, attempt in waiting.items():
         poll.register(descriptor, attempt.event)
     quiet_since = time.monotonic()
-    while waiting and (left := quiet_since + QUIET - time.monotonic()) > 0:
+    while waiting and (left := quiet_since + (QUIET if missing else SETTLED) - time.monotonic()) > 0:
         for descriptor, _ in poll.poll(left * 1000):
             attempt = waiting[descriptor]
             attempt.passed = attempt.check(attempt.socket)
             if attempt.passed or attempt.event == select.POLLOUT:
                 poll.unregister(descriptor)
                 del waiting[descriptor]
-                quiet_since = time.monotonic()
+                missing -= id(attempt) in wanted
+            quiet_since = time.monotonic()
     return [attempt.passed for attempt in attempts]
 
 

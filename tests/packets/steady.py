@@ -63,7 +63,7 @@ class Flow(msgspec.Struct, frozen=True):
 
 
 class Burst(msgspec.Struct, frozen=True, array_like=True):
-    """Datagrams that were decided on between two moments (monotonic clock, ns): their flows, and which of them passed."""
+    """Datagrams that were decided on between two moments (monotonic clock, ns): their flows, and which passed."""
 
     began: int
     ended: int

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from gatewright.agent.desired import Desired, pod_ranges
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
-from gatewright.kernel.apply import apply_change, read_back, replace
+from gatewright.kernel.apply import apply_change, holds, replace
 from gatewright.kernel.change import Change
 from gatewright.kernel.conntrack import Flow, Revocation, revoke
 from gatewright.kernel.denylog import Denied, DenyLog
@@ -62,7 +62,7 @@ class Node:
 
     def holds(self, program: Program) -> bool:
         """Whether the kernel holds this program, read back. Raises KernelError."""
-        return read_back(self._nft, self._settings.table) == program
+        return holds(self._nft, program)
 
     def is_policed(self) -> bool:
         """Whether our table is there, from whichever agent."""

@@ -6,7 +6,7 @@ netlink messages that mean the same, stand elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -59,6 +59,19 @@ class Change:
         """Whether no set, chain or counter comes, goes or is written anew."""
         names = self.gone_sets or self.gone_chains or self.gone_counters
         return not (self.new_sets or self.written or self.new_counters or names)
+
+    def in_steps(self) -> Iterator[Change]:
+        """The change in the transactions that it takes, of which only the last has an effect.
+
+        The elements of a set with intervals are seen a moment after the rules of the same transaction (the kernel
+        publishes them at its end), so a new one is filled while no rule names it.
+        """
+        early = tuple(part for part in self.new_sets if part.interval)
+        if early:
+            yield Change(new_sets=early)
+            yield replace(self, new_sets=tuple(part for part in self.new_sets if not part.interval))
+        elif self:
+            yield self
 
     @property
     def element_count(self) -> int:

@@ -250,6 +250,11 @@ class Program:
         return cls(table, *parts)
 
     @property
+    def has_foreign(self) -> bool:
+        """Whether something stands in it that no program of ours contains."""
+        return any(isinstance(rule.then, Foreign) for chain in self.chains for rule in chain.rules)
+
+    @property
     def element_count(self) -> int:
         """How many elements all sets and maps hold together; what loading costs."""
         sets = sum(len(part.elements) for part in self.sets)

@@ -24,7 +24,13 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
         raise PatchError("a JSON patch is a list of operations")
     if len(operations) > MOST_OPERATIONS:
         raise PatchError(f"more than {MOST_OPERATIONS} operations")
-    tree = copy.deepcopy(tree)
+    try:
+        return _apply_all(copy.deepcopy(tree), operations)
+    except RecursionError as error:
+        raise PatchError("what it makes is nested too deeply") from error
+
+
+def _apply_all(tree: Any, operations: list[Any]) -> Any:
     copied = 0
     for operation in operations:
         if isinstance(operation, dict) and operation.get("op") == "copy":

@@ -67,6 +67,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         async with serving(HTTP(app, keys.token), listening, Keys(keys.certificate, keys.key)):
             write_kubeconfig(path, url, keys)
             yield Running(url, path, verbs, keys)
+            app.end_watches()
     finally:
         await caretaker.close()
         await store.close()

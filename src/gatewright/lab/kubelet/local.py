@@ -225,7 +225,7 @@ class LocalContainers:
 
 
 async def _connected(network: Path | None, family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
-    made = socket.socket(family) if network is None else await asyncio.to_thread(_socket_in, network, family)
+    made = _socket(family) if network is None else await asyncio.to_thread(_socket_in, network, family)
     made.setblocking(False)
     try:
         async with asyncio.timeout(_CONNECTED_WITHIN):
@@ -234,6 +234,10 @@ async def _connected(network: Path | None, family: socket.AddressFamily, address
         made.close()
         raise
     return made
+
+
+def _socket(family: socket.AddressFamily) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, asyncio turns Nagle's algorithm off
 
 
 def _socket_in(network: Path, family: socket.AddressFamily) -> socket.socket:
@@ -248,7 +252,7 @@ def _socket_in(network: Path, family: socket.AddressFamily) -> socket.socket:
                 linux.setns(descriptor, linux.NEWNET)
             finally:
                 os.close(descriptor)
-            made.append(socket.socket(family))
+            made.append(_socket(family))
         except OSError as error:
             failed.append(error)
 
