@@ -145,6 +145,13 @@ def test_exec_in_a_container_that_has_ended(node: Node) -> None:
     assert 'container not found ("second")' in said
 
 
+def test_cp_copies_files_both_ways(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(os.urandom(300_000))
+    run(node, "cp", str(tmp_path / "data"), "one:copied")
+    run(node, "cp", "one:copied", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "data").read_bytes()
+
+
 class Terminal:
     """kubectl on a terminal of 80 columns and 24 rows."""
 
@@ -192,11 +199,12 @@ def test_a_terminal_has_the_size_of_the_clients_and_follows_it(node: Node) -> No
 
 
 def test_a_shell_on_a_terminal(node: Node) -> None:
-    with terminal(command(node, "exec", "-it", "one", "--", "sh")) as shown:
+    with terminal(command(node, "exec", "-it", "one", "--", "env", "PS1=ready> ", "sh")) as shown:
+        shown.wait_for("ready> ")
         shown.type("echo $((6 * 7)); cat\n")
-        shown.wait_for("42")
+        shown.wait_for("\r\n42")
         shown.type("\x03")
-        shown.wait_for("^C\r\n")
+        shown.wait_for("^C\r\nready> ")
         shown.type("echo after-$((1 + 1)); exit 9\n")
         shown.wait_for("after-2")
         assert shown.process.wait(20) == 9

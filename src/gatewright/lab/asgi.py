@@ -45,7 +45,10 @@ class WebSocket:
 
     async def receive(self) -> bytes:
         """The next message. Raises Gone."""
-        message = await self._receive()
+        try:
+            message = await self._receive()
+        except AttributeError as error:  # uvicorn goes on reading a connection that Python 3.11's TLS has let go of
+            raise Gone from error
         if message["type"] == "websocket.disconnect":
             raise Gone
         data: bytes | None = message.get("bytes")

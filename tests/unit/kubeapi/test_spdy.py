@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewright.kubeapi.spdy import DICTIONARY, LARGEST_FRAME, Data, Opened, Pinged, Reset, Server, SpdyError
+from gatewright.kubeapi.spdy import DICTIONARY, LARGEST_FRAME, PING, Data, Opened, Pinged, Reset, Server, SpdyError
 
 
 class Client:
@@ -19,11 +19,16 @@ class Client:
         self.deflate = zlib.compressobj(zdict=DICTIONARY)
 
     def open(self, stream: int, **headers: str) -> bytes:
+        return control(1, struct.pack(">IIH", stream, 0, 0) + self.packed(headers))
+
+    def headers(self, stream: int, **headers: str) -> bytes:
+        return control(8, struct.pack(">I", stream) + self.packed(headers))
+
+    def packed(self, headers: dict[str, str]) -> bytes:
         block = struct.pack(">I", len(headers))
         for name, value in headers.items():
             block += struct.pack(">I", len(name)) + name.encode() + struct.pack(">I", len(value)) + value.encode()
-        packed = self.deflate.compress(block) + self.deflate.flush(zlib.Z_SYNC_FLUSH)
-        return control(1, struct.pack(">IIH", stream, 0, 0) + packed)
+        return self.deflate.compress(block) + self.deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
 def control(kind: int, payload: bytes, version: int = 3) -> bytes:
@@ -60,6 +65,24 @@ def test_a_reply_names_the_stream_and_can_be_inflated() -> None:
 def test_a_ping_is_answered_with_itself() -> None:
     ping = control(6, struct.pack(">I", 7))
     assert list(Server().feed(ping)) == [Pinged(ping)]
+
+
+def test_the_answer_to_ones_own_ping_asks_for_nothing() -> None:
+    assert list(Server().feed(PING)) == []
+
+
+def test_headers_between_streams_keep_the_compression_in_step() -> None:
+    client, server = Client(), Server()
+    later = client.headers(1, note="x")
+    assert list(server.feed(later + client.open(1, streamtype="data"))) == [Opened(1, {"streamtype": "data"})]
+
+
+@pytest.mark.parametrize("streams", [(2,), (0,), (3, 1), (1, 1)])
+def test_streams_are_numbered_upwards_by_odd_numbers(streams: tuple[int, ...]) -> None:
+    client, server = Client(), Server()
+    sent = b"".join(client.open(stream, streamtype="data") for stream in streams)
+    with pytest.raises(SpdyError, match="not the client's next"):
+        list(server.feed(sent))
 
 
 def test_settings_windows_and_goodbyes_ask_for_nothing() -> None:

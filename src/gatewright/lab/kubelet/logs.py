@@ -89,12 +89,16 @@ class LogFile:
         self._file.close()
 
 
-async def read_log(path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """The lines that are wanted, in pieces. Raises Missing where there is no such file."""
+def read_log(path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """The lines that are wanted, in pieces. Raises Missing at once where there is no such file."""
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
         raise Missing(f"the log file {path.name} cannot be read: {error.strerror}") from error
+    return _read(file, path, options, running)
+
+
+async def _read(file: FileIO, path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
     try:
         if options.tail is not None:
             file.seek(_tail(file, options.tail))

@@ -70,7 +70,7 @@ class Kubelet:
             if what == "healthz":
                 response = Response(200, b"ok", TEXT)
             elif what == "containerLogs" and len(names) == 3 and scope["method"] == "GET":
-                response = await self._logs(self._find(names), values)
+                response = self._logs(self._find(names), values)
             elif what in ("exec", "attach") and len(names) == 3:
                 self._running(names)
                 raise bad_request(UPGRADE_REQUIRED)
@@ -134,7 +134,7 @@ class Kubelet:
         await websocket.accept(SPDY)
         await Forwarding(websocket, f"pod {pod}", connect).run()
 
-    async def _logs(self, container: Container, values: Mapping[str, str]) -> Response:
+    def _logs(self, container: Container, values: Mapping[str, str]) -> Response:
         previous = flag(values, "previous")
         options = LogOptions(
             flag(values, "follow") and not previous,
@@ -146,24 +146,14 @@ class Kubelet:
         )
         try:
             pieces = read_log(container.log(previous=previous), options, lambda: container.running)
-            first = await anext(pieces, b"")
         except Missing as error:
             raise bad_request(str(error)) from error
-        return Response(200, content_type="text/plain", stream=_resumed(first, pieces))
+        return Response(200, content_type="text/plain", stream=pieces)
 
 
 def _no_protocol(websocket: WebSocket, spoken: str) -> Failure:
     offered = " ".join(websocket.offered)[:200]
     return fail(403, f"unable to negotiate protocol: client supports [{offered}], server accepts [{spoken}]")
-
-
-async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        yield first
-        async for piece in rest:
-            yield piece
-    finally:
-        await rest.aclose()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gatewright.lab.kubelet.containers import Conversation, Reader
 
 LINGER = 1.0
 """Seconds that output may still come from others when the program itself has ended."""
-STALLED = 2.0
+STALLED = 0.5
 """Seconds between two questions whether a client is still there whose input nobody takes."""
 
 
