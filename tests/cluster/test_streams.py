@@ -201,7 +201,7 @@ def test_a_terminal_has_the_size_of_the_clients_and_follows_it(node: Node) -> No
 def test_a_shell_on_a_terminal(node: Node) -> None:
     with terminal(command(node, "exec", "-it", "one", "--", "env", "PS1=ready> ", "sh")) as shown:
         shown.wait_for("ready> ")
-        shown.type("echo $((6 * 7)); cat\n")
+        shown.type("sh -c 'echo $((6 * 7)); exec cat'\n")
         shown.wait_for("\r\n42")
         shown.type("\x03")
         shown.wait_for("^C\r\nready> ")
