@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gatewright.lab.api import watching
+from gatewright.lab.api import lifecycle, watching
 from gatewright.lab.errors import LabError
 from tests.cluster.endpoint import Endpoint, endpoint, process
 
@@ -191,6 +191,26 @@ def test_the_newest_format_is_not_read_by_this_version(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(LabError, match="newer version of gatewright"), endpoint(tmp_path):
         pass
+
+
+def test_a_jump_of_the_clock_loses_and_reorders_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with endpoint(tmp_path) as api:
+        begin = api.request("GET", CMS).json()["metadata"]["resourceVersion"]
+        for name, time_ in (
+            ("a", "2100-01-01T00:00:00Z"),
+            ("b", "1999-01-01T00:00:00Z"),
+            ("c", "2050-01-01T00:00:00Z"),
+        ):
+            monkeypatch.setattr(lifecycle, "now", lambda time_=time_: time_)
+            assert api.request("POST", CMS, {"metadata": {"name": name}}).status == 201
+        lines = api.request("GET", f"{CMS}?watch=1&resourceVersion={begin}&timeoutSeconds=1").body.splitlines()
+        metadata = [json.loads(line)["object"]["metadata"] for line in lines]
+        assert [one["name"] for one in metadata] == ["a", "b", "c"]
+        revisions = [int(one["resourceVersion"]) for one in metadata]
+        assert revisions == sorted(set(revisions))
+        table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+        rows = api.request("GET", CMS, Accept=table).json()["rows"]
+        assert (rows[0]["cells"][0], rows[0]["cells"][2]) == ("a", "0s")
 
 
 def test_an_endpoint_that_stops_ends_its_watches_at_once(tmp_path: Path) -> None:

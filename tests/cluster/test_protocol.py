@@ -233,6 +233,18 @@ def test_generation_counts_changes_of_the_spec_alone(fresh: Endpoint) -> None:
     assert changed["metadata"]["generation"] == 2
 
 
+def test_the_generation_of_a_deployment_counts_its_annotations_too(fresh: Endpoint) -> None:
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    made(
+        fresh,
+        path,
+        {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}},
+    )
+    noted = fresh.request("PATCH", f"{path}/d", {"metadata": {"annotations": {"a": "b"}}}, MERGE).json()
+    assert noted["metadata"]["generation"] == 2
+
+
 def test_of_two_updates_of_one_state_the_second_is_refused(fresh: Endpoint) -> None:
     first = made(fresh, CMS, cm("a"))
     assert fresh.request("PUT", f"{CMS}/a", {**first, "data": {"a": "1"}}).status == 200
