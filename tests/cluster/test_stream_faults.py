@@ -166,6 +166,24 @@ def test_an_endpoint_that_is_killed_takes_its_streams_along(tmp_path: Path) -> N
         assert node.containers.find("default", "one", "c").running
 
 
+def test_an_endpoint_that_is_told_to_end_does_so_at_once_and_quietly(tmp_path: Path) -> None:
+    (tmp_path / "node").mkdir()
+    with process(tmp_path / "api") as api, kubelet(api, tmp_path / "node") as node:
+        node.pod("one", {"c": ["sleep", "600"]})
+        with (
+            started(api, tmp_path / "pid", stderr=subprocess.DEVNULL) as (_, pid),
+            subprocess.Popen(command(api, "logs", "-f", "one")) as following,
+        ):
+            time.sleep(0.5)
+            assert api.process
+            assert api.process.stderr
+            api.process.terminate()
+            assert api.process.wait(1.5) == 0
+            assert api.process.stderr.read() == ""
+            until(lambda: not lives(pid))
+            assert following.wait(10) == 0
+
+
 def test_a_kubelet_that_goes_is_an_error_for_its_clients(api: Endpoint, tmp_path: Path) -> None:
     with kubelet(api, tmp_path, "short") as node:
         node.pod("gone", {"c": ["sleep", "600"]})

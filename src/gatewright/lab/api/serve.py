@@ -68,6 +68,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             write_kubeconfig(path, url, keys)
             yield Running(url, path, verbs, keys)
             app.end_watches()
+            app.streams.end()
     finally:
         await caretaker.close()
         await store.close()

@@ -21,7 +21,7 @@ from gatewright.lab.api.options import flag
 from gatewright.lab.api.resources import Tree
 from gatewright.lab.api.verbs import Target, Verbs
 from gatewright.lab.asgi import Gone, WebSocket
-from gatewright.lab.kubelet.client import Connection, Kubelet, Refused
+from gatewright.lab.kubelet.client import Answer, Connection, Kubelet, Refused
 from gatewright.lab.kubelet.logs import timestamp
 from gatewright.objects.decode import Fault
 
@@ -39,6 +39,7 @@ class Streams:
     def __init__(self, verbs: Verbs, kubelets: Kubelets) -> None:
         self._verbs, self._kubelets = verbs, kubelets
         self._open = 0
+        self._logs: set[Answer] = set()
 
     async def websocket(self, target: Target, query: Sequence[tuple[str, str]], websocket: WebSocket) -> None:
         """Serve a WebSocket to its end. Raises Failure before it is accepted, Gone."""
@@ -64,8 +65,7 @@ class Streams:
         """
         kubelet, path = self._location(target, list(request.query.items()))
         try:
-            pieces = await _got(kubelet, path)
-            await pieces.aclose()  # type: ignore[attr-defined]
+            (await _got(kubelet, path)).close()
         except Refused as refused:
             if refused.words != UPGRADE_REQUIRED:
                 return _refusal(refused)
@@ -84,15 +84,28 @@ class Streams:
         kubelet = self._kubelets.of(node)
         path = _path("containerLogs", target.namespace, target.name, container, parameters=wanted)
         try:
-            return Response(
-                200, content_type="text/plain", stream=await _got(kubelet, path, f"https://{kubelet.address}")
-            )
+            answer = await _got(kubelet, path, f"https://{kubelet.address}")
         except Refused as refused:
             if refused.code == 404:
                 raise fail(
                     404, f"the server could not find the requested resource ( pods/log {target.name})"
                 ) from refused
             raise _refusal(refused) from refused
+        return Response(200, content_type="text/plain", stream=self._pieces(answer))
+
+    async def _pieces(self, answer: Answer) -> AsyncIterator[bytes]:
+        self._logs.add(answer)
+        try:
+            async for piece in answer.body():
+                yield piece
+        finally:
+            self._logs.discard(answer)
+            answer.close()
+
+    def end(self) -> None:
+        """End the logs that are followed; WebSockets end with their server."""
+        for answer in self._logs:
+            answer.close()
 
     def _location(self, target: Target, query: Sequence[tuple[str, str]]) -> tuple[Kubelet, str]:
         """The kubelet to ask, and how."""
@@ -188,7 +201,7 @@ async def _opened(kubelet: Kubelet, path: str, protocols: Sequence[str]) -> Conn
         raise plain_failure(f"error dialing backend: {_why(kubelet, error)}") from error
 
 
-async def _got(kubelet: Kubelet, path: str, url: str = "") -> AsyncIterator[bytes]:
+async def _got(kubelet: Kubelet, path: str, url: str = "") -> Answer:
     try:
         return await kubelet.get(path)
     except OSError as error:

@@ -57,22 +57,22 @@ class Kubelet:
         """As Go writes it: `10.0.0.1:10250`, `[::1]:10250`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    async def get(self, path: str) -> AsyncIterator[bytes]:
-        """The body of a GET, as it comes; it is there at once when the kubelet has answered. Raises Refused."""
+    async def get(self, path: str) -> Answer:
+        """The answer to a GET; it is there once the kubelet has begun to answer. Raises Refused."""
         reader, writer = await self._connected()
+        answer = Answer(reader, writer)
         try:
             head = f"GET {path} HTTP/1.1\r\nHost: {self.address}\r\nConnection: close\r\n\r\n"
             writer.write(head.encode("ascii"))
-            answer = _Answer(reader)
             async with asyncio.timeout(_PATIENCE):
                 code = await answer.status()
-            if code != 200:
-                body = b"".join([piece async for piece in answer.body()])
-                raise Refused(code, body[:LARGEST_REFUSAL].decode(errors="replace").strip())
+                if code != 200:
+                    body = b"".join([piece async for piece in answer.body()])
+                    raise Refused(code, body[:LARGEST_REFUSAL].decode(errors="replace").strip())
         except BaseException:
-            writer.transport.abort()
+            answer.close()
             raise
-        return _closing(answer.body(), writer)
+        return answer
 
     async def open(self, path: str, protocols: Sequence[str]) -> Connection:
         """A WebSocket. Raises Refused."""
@@ -91,49 +91,56 @@ class Kubelet:
             return await asyncio.open_connection(self.host, self.port, ssl=self.context, limit=_PIECE)
 
 
-async def _closing(body: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> AsyncIterator[bytes]:
-    try:
-        async for piece in body:
-            yield piece
-    finally:
-        writer.transport.abort()
-
-
-class _Answer:
+class Answer:
     """One HTTP answer: callbacks of the parser on the one side, a status and pieces on the other."""
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._begun = self._done = False
 
     def on_headers_complete(self) -> None:
+        """The parser has read the head."""
         self._begun = True
 
     def on_body(self, data: bytes) -> None:
+        """The parser has read a piece."""
         self._pieces.append(data)
 
     def on_message_complete(self) -> None:
+        """The parser has read all."""
         self._done = True
 
+    def close(self) -> None:
+        """Let go; whoever reads the body comes to its end."""
+        self._done = True
+        self._writer.transport.abort()
+
     async def status(self) -> int:
+        """The status code."""
         while not self._begun:
             await self._read()
         code: int = self._parser.get_status_code()
         return code
 
     async def body(self) -> AsyncIterator[bytes]:
-        while True:
-            pieces, self._pieces = self._pieces, []
-            for piece in pieces:
-                yield piece
-            if self._done:
-                return
-            await self._read()
+        """Its body as it comes; the connection ends with it. Raises OSError."""
+        try:
+            while True:
+                pieces, self._pieces = self._pieces, []
+                for piece in pieces:
+                    yield piece
+                if self._done:
+                    return
+                await self._read()
+        finally:
+            self.close()
 
     async def _read(self) -> None:
         data = await self._reader.read(_PIECE)
+        if self._done:
+            return
         if not data:
             raise ConnectionResetError("the kubelet closed the connection")
         try:

@@ -39,6 +39,11 @@ class Kubelet:
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self._streams = 0
+        self._over = False
+
+    def end(self) -> None:
+        """End the logs that are followed; WebSockets end with their server."""
+        self._over = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -145,7 +150,7 @@ class Kubelet:
             {"Stdout": "stdout", "Stderr": "stderr"}.get(values.get("stream", ""), ""),
         )
         try:
-            pieces = read_log(container.log(previous=previous), options, lambda: container.running)
+            pieces = read_log(container.log(previous=previous), options, lambda: container.running and not self._over)
         except Missing as error:
             raise bad_request(str(error)) from error
         return Response(200, content_type="text/plain", stream=pieces)
@@ -180,7 +185,9 @@ async def running(
     keys = await asyncio.to_thread(server_keys, folder, (address,))
     listening = listen(address, port)
     try:
-        async with serving(Kubelet(containers), listening, keys):
+        app = Kubelet(containers)
+        async with serving(app, listening, keys):
             yield Running(address, listening.getsockname()[1])
+            app.end()
     finally:
         listening.close()
