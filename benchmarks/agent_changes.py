@@ -212,11 +212,13 @@ def run(agent: Agent, lines: list[Line]) -> dict[str, list[float]]:
     """Milliseconds of each event, by kind of change."""
     found: dict[str, list[float]] = defaultdict(list)
     start = time.perf_counter()
+    agent.parts.clear()
     for number, line in enumerate(lines):
         time.sleep(max(0.0, start + number / A_SECOND - time.perf_counter()))
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         agent.take(line)
         found[line.change].append((time.perf_counter() - began) * 1e3)
+        agent.parts["all, processor time"].append((time.thread_time() - worked) * 1e3)
     return found
 
 
@@ -259,6 +261,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.agent:
         Namespace().run(lambda: measure(options.agent, rarely=options.collector == "rarely"))
+        return
+    try:
+        Namespace().close()
+    except OSError as error:
+        print(f"network namespaces cannot be made here ({error}): run as root or under `unshare -Urn`")
         return
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), options.pods, int(options.seconds * A_SECOND))

@@ -18,17 +18,18 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from typing import IO
 
 from benchmarks.clusters import LARGEST, NODE_OF_10K, Shape, objects
-from benchmarks.served import written
+from benchmarks.wire import written
 from gatewright.cli.main import COLLECT_RARELY
 from gatewright.engine.compile import compile_snapshot
 from gatewright.engine.snapshot import Snapshot
 from gatewright.kubeapi.reflector import PAGE, Reflector
 from gatewright.objects.core import Pod
-from gatewright.objects.meta import Object
+from gatewright.objects.meta import Json, Object
 from gatewright.objects.watched import Reader
 
 SHAPES = {"10k": NODE_OF_10K, "largest": LARGEST}
@@ -49,14 +50,27 @@ def produce(shape: Shape, mode: str, to: IO[bytes]) -> None:
         _send(to, b"")
     pods = [item for item in made if isinstance(item, Pod)]
     for number in range(EVENTS):
-        event = {"type": "MODIFIED", "object": written(pods[number % len(pods)], 9_000_000 + number)}
+        event = {"type": "MODIFIED", "object": _served(pods[number % len(pods)], 9_000_000 + number)}
         _send(to, json.dumps(event, separators=(",", ":")).encode() + b"\n")
     _send(to, b"")
 
 
+def _served(item: Object, version: int) -> Json:
+    """The object with what is its own alone, so that nothing seems to be shared that is not."""
+    made = written(item)
+    made["metadata"] |= {"resourceVersion": str(version), "uid": f"b3c8a7f0-58c1-4d3b-9d0e-{version:012x}"}
+    if isinstance(item, Pod):
+        workload = zlib.crc32(f"{item.namespace}/{item.labels['app']}".encode())
+        number = int(item.spec.node_name[-4:])
+        host = f"192.168.{number // 250}.{number % 250 + 1}"
+        made["metadata"]["labels"] = {**item.labels, "pod-template-hash": f"{workload:010x}"}
+        made["status"] |= {"hostIP": host, "hostIPs": [{"ip": host}]}
+    return made
+
+
 def _pages(items: list[Object]) -> Iterator[bytes]:
     for begin in range(0, len(items), PAGE):
-        part = [written(item, begin + number) for number, item in enumerate(items[begin : begin + PAGE])]
+        part = [_served(item, begin + number) for number, item in enumerate(items[begin : begin + PAGE])]
         following = {"continue": str(begin + PAGE)} if begin + PAGE < len(items) else {}
         page = {"kind": "List", "metadata": {"resourceVersion": "8000000", **following}, "items": part}
         yield json.dumps(page, separators=(",", ":")).encode()
@@ -65,7 +79,7 @@ def _pages(items: list[Object]) -> Iterator[bytes]:
 def _chunks(items: list[Object]) -> Iterator[bytes]:
     data = bytearray()
     for number, item in enumerate(items):
-        data += json.dumps({"type": "ADDED", "object": written(item, number)}, separators=(",", ":")).encode() + b"\n"
+        data += json.dumps({"type": "ADDED", "object": _served(item, number)}, separators=(",", ":")).encode() + b"\n"
         while len(data) >= CHUNK:
             yield bytes(data[:CHUNK])
             del data[:CHUNK]

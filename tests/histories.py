@@ -28,17 +28,17 @@ ADDRESSES = (("10.0.0.1",), ("10.0.0.2", "fd00::2"), ("10.0.0.3",), ("fd00::2",)
 
 
 @st.composite
-def placed(draw: st.DrawFn, item: Object) -> Object:
-    """A pod on one of two nodes, on one of a few addresses; other objects as they are."""
+def placed(draw: st.DrawFn, item: Object) -> list[Object]:
+    """A pod on one of two nodes, on one of a few addresses and then on another; other objects as they are."""
     if not isinstance(item, Pod):
-        return item
-    status = item.status
-    if draw(st.booleans()):
-        ips = draw(st.sampled_from(ADDRESSES))
-        found = tuple(PodIP(ip=ip) for ip in ips)
-        status = msgspec.structs.replace(status, pod_ip=ips[0] if ips else "", pod_ips=found)
+        return [item]
     spec = msgspec.structs.replace(item.spec, node_name=draw(st.sampled_from(NODES)))
-    return msgspec.structs.replace(item, spec=spec, status=status)
+    found: list[Object] = [msgspec.structs.replace(item, spec=spec)]
+    for ips in draw(st.lists(st.sampled_from(ADDRESSES), max_size=2)):
+        listed = tuple(PodIP(ip=ip) for ip in ips)
+        status = msgspec.structs.replace(item.status, pod_ip=ips[0] if ips else "", pod_ips=listed)
+        found.append(msgspec.structs.replace(item, spec=spec, status=status))
+    return found
 
 
 @st.composite
@@ -48,7 +48,7 @@ def histories(draw: st.DrawFn) -> tuple[list[State], tuple[str, ...]]:
     pool: dict[Any, State] = {}
     for cluster in versions:
         for item in filter(None, map(decode, cluster.objects)):
-            pool.setdefault(item.key, []).append(draw(placed(item)))
+            pool.setdefault(item.key, []).extend(draw(placed(item)))
     states = []
     for _ in range(draw(st.integers(2, 4))):
         chosen = {key: draw(st.sampled_from((*each, None))) for key, each in pool.items()}

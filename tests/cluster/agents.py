@@ -35,35 +35,13 @@ _RUN = "from gatewright.cli.main import main; main()"
 
 
 @dataclass
-class AgentOnNode:
-    """The node, the cluster's API, and the agent's processes."""
+class UnderAgent:
+    """The node, and the agent's processes. The folder has the kubeconfig of the cluster."""
 
     where: NodeNamespace
-    api: WatchServer
     folder: Path
     options: tuple[str, ...] = ()
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    # --- the cluster ----------------------------------------------------------------------------------------------
-
-    def pod(self, number: int, *, labels: Json | None = None, node: str = NODE, **status: Any) -> None:
-        """The pod p0, p1 ... with the addresses of that namespace; `app` is its name unless told otherwise."""
-        addresses = [str(address) for address in self.where.pods[number].addresses.values()]
-        made = {"phase": "Running", "podIP": addresses[0], "podIPs": [{"ip": one} for one in addresses], **status}
-        spec = {"nodeName": node, "containers": [{"name": "c", "ports": [{"containerPort": 80, "name": "http"}]}]}
-        metadata = {"labels": labels} if labels is not None else {"labels": {"app": f"p{number}"}}
-        with self.api.change(PODS) as store:
-            store.put(f"p{number}", metadata=metadata, spec=spec, status=made)
-
-    def policy(self, name: str, **spec: Any) -> None:
-        """A NetworkPolicy in the pods' namespace."""
-        with self.api.change(POLICIES) as store:
-            store.put(name, spec=spec)
-
-    def no_policy(self, name: str) -> None:
-        """It is gone."""
-        with self.api.change(POLICIES) as store:
-            store.delete(name)
 
     # --- the agent ------------------------------------------------------------------------------------------------
 
@@ -155,6 +133,34 @@ class AgentOnNode:
         self.until(lambda: self.status().get("state") == "in step", "in step")
 
 
+@dataclass
+class AgentOnNode(UnderAgent):
+    """With an API server whose objects a test changes, and whose faults it makes."""
+
+    api: WatchServer = field(default_factory=WatchServer)
+
+    # --- the cluster ----------------------------------------------------------------------------------------------
+
+    def pod(self, number: int, *, labels: Json | None = None, node: str = NODE, **status: Any) -> None:
+        """The pod p0, p1 ... with the addresses of that namespace; `app` is its name unless told otherwise."""
+        addresses = [str(address) for address in self.where.pods[number].addresses.values()]
+        made = {"phase": "Running", "podIP": addresses[0], "podIPs": [{"ip": one} for one in addresses], **status}
+        spec = {"nodeName": node, "containers": [{"name": "c", "ports": [{"containerPort": 80, "name": "http"}]}]}
+        metadata = {"labels": labels} if labels is not None else {"labels": {"app": f"p{number}"}}
+        with self.api.change(PODS) as store:
+            store.put(f"p{number}", metadata=metadata, spec=spec, status=made)
+
+    def policy(self, name: str, **spec: Any) -> None:
+        """A NetworkPolicy in the pods' namespace."""
+        with self.api.change(POLICIES) as store:
+            store.put(name, spec=spec)
+
+    def no_policy(self, name: str) -> None:
+        """It is gone."""
+        with self.api.change(POLICIES) as store:
+            store.delete(name)
+
+
 @contextlib.contextmanager
 def agent_on_node(folder: Path, pods: int = 3, *options: str, start: bool = True) -> Iterator[AgentOnNode]:
     """A node with pods p0, p1 ..., an API that knows them, and an agent that has them all in the kernel."""
@@ -164,8 +170,8 @@ def agent_on_node(folder: Path, pods: int = 3, *options: str, start: bool = True
         api = WatchServer(stores)
         where.namespace.run(lambda: stack.enter_context(watched(api)))
         kubeconfig(folder / "kubeconfig", api.url)
-        made = AgentOnNode(where, api, folder, options)
-        stack.callback(_end_all, made)
+        made = AgentOnNode(where, folder, options, api=api)
+        stack.callback(end_all, made)
         with api.change(NODES) as store:
             store.put(NODE, "", spec={"podCIDRs": ["10.77.0.0/24", "fd77::/64"]}, status={})
         with api.change(NAMESPACES) as store:
@@ -178,7 +184,8 @@ def agent_on_node(folder: Path, pods: int = 3, *options: str, start: bool = True
         yield made
 
 
-def _end_all(made: AgentOnNode) -> None:
+def end_all(made: UnderAgent) -> None:
+    """Kill whatever is left."""
     for process in made.processes:
         with contextlib.suppress(OSError):
             os.kill(process.pid, signal.SIGKILL)

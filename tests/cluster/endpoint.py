@@ -109,9 +109,9 @@ def endpoint(folder: Path, **settings: Any) -> Iterator[Endpoint]:
 
 
 @contextlib.contextmanager
-def process(folder: Path) -> Iterator[Endpoint]:
+def process(folder: Path, port: int = 0) -> Iterator[Endpoint]:
     """The lab's endpoint as a process of its own, by the command that users type. It is killed when the block ends."""
-    command = [sys.executable, "-m", "gatewright", "lab", "api", "serve", "--data", str(folder)]
+    command = [sys.executable, "-m", "gatewright", "lab", "api", "serve", "--data", str(folder), "--port", str(port)]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert started.stdout

@@ -28,7 +28,7 @@ watch: Any = importlib.import_module("kubernetes.watch")
 
 
 @pytest.fixture
-def light(kubeconfig: Path, namespace: str) -> lightkube.Client:
+def light(kubeconfig: Path, namespace: str) -> Any:
     return lightkube.Client(lightkube.KubeConfig.from_file(kubeconfig), namespace=namespace, field_manager="tests")
 
 
@@ -36,7 +36,7 @@ def _config_map(name: str, **data: str) -> ConfigMap:
     return ConfigMap(metadata=ObjectMeta(name=name), data=data)
 
 
-def test_lightkube_creates_reads_changes_and_deletes(light: lightkube.Client) -> None:
+def test_lightkube_creates_reads_changes_and_deletes(light: Any) -> None:
     light.create(_config_map("a", colour="red"))
     found = light.get(ConfigMap, "a")
     found.data = {"colour": "blue"}
@@ -52,7 +52,7 @@ def test_lightkube_creates_reads_changes_and_deletes(light: lightkube.Client) ->
     assert refused.value.status.code == 404
 
 
-def test_lightkube_applies(light: lightkube.Client) -> None:
+def test_lightkube_applies(light: Any) -> None:
     metadata = ObjectMeta(name="p")
     policy = NetworkPolicy(metadata=metadata, spec=NetworkPolicySpec(podSelector=LabelSelector(matchLabels={"a": "b"})))
     applied = light.apply(policy)
@@ -64,7 +64,7 @@ def test_lightkube_applies(light: lightkube.Client) -> None:
     assert refused.value.status.code == 409
 
 
-def test_lightkube_lists_in_pages_and_scales(light: lightkube.Client) -> None:
+def test_lightkube_lists_in_pages_and_scales(light: Any) -> None:
     for number in range(5):
         light.create(_config_map(f"c{number}"))
     assert len([one for one in light.list(ConfigMap, chunk_size=2) if one.metadata.name.startswith("c")]) == 5
@@ -80,7 +80,7 @@ def test_lightkube_lists_in_pages_and_scales(light: lightkube.Client) -> None:
     assert light.get(Deployment, "d").spec.replicas == 3
 
 
-def test_lightkube_watches(light: lightkube.Client) -> None:
+def test_lightkube_watches(light: Any) -> None:
     light.create(_config_map("a"))
     seen: list[tuple[str, str]] = []
     for kind, found in light.watch(ConfigMap, server_timeout=10):
@@ -95,7 +95,7 @@ def test_lightkube_watches(light: lightkube.Client) -> None:
     assert seen == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")]
 
 
-def test_lightkube_waits_for_a_condition(light: lightkube.Client) -> None:
+def test_lightkube_waits_for_a_condition(light: Any) -> None:
     pod = Pod.from_dict({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
     light.create(pod)
     status = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}

@@ -41,6 +41,8 @@ SETTLED = 0.1
 TCP, UDP, ICMP, SCTP, EXPERIMENT = 6, 17, 1, 132, 253
 _CONNTRACK_DELETE = 1 << 8 | 2
 NODE = {4: ipaddress.ip_address("10.77.255.1"), 6: ipaddress.ip_address("fd77::ffff")}
+BRIDGE = {4: ipaddress.ip_address("10.77.0.254"), 6: ipaddress.ip_address("fd77::fe")}
+"""The node's addresses on the bridge of its pods."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _ECHO = f"""
 table inet echo {{
@@ -211,6 +213,24 @@ def node(count: int) -> Iterator[NodeNamespace]:
         yield NodeNamespace(space, pods)
 
 
+@contextmanager
+def bridged_node(count: int) -> Iterator[NodeNamespace]:
+    """The same pods on a bridge: one network of all of them, in which the node has an address."""
+    with ExitStack() as stack:
+        space = _namespace(stack)
+        space.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv6__conf__default__accept_dad=0)
+        space.ip(
+            [
+                "link set lo up",
+                "link add cni0 type bridge",
+                f"addr add {BRIDGE[4]}/24 dev cni0",
+                f"addr add {BRIDGE[6]}/64 dev cni0 nodad",
+                "link set cni0 up",
+            ]
+        )
+        yield NodeNamespace(space, tuple(_bridged_pod(number + 1, space, stack) for number in range(count)))
+
+
 def _namespace(stack: ExitStack) -> Namespace:
     namespace = Namespace()
     stack.callback(namespace.close)
@@ -240,6 +260,32 @@ def _pod(number: int, host: Namespace, stack: ExitStack) -> PodNamespace:
             "route add 169.254.1.1 dev eth0",
             "route add default via 169.254.1.1",
             "route add default via fe80::1 dev eth0",
+        ]
+    )
+    space.run(lambda: Nft().run(_ECHO))
+    _serve(space, stack)
+    return PodNamespace(space, {4: v4, 6: v6})
+
+
+def _bridged_pod(number: int, host: Namespace, stack: ExitStack) -> PodNamespace:
+    space = _namespace(stack)
+    v4, v6 = ipaddress.ip_address(f"10.77.0.{number}"), ipaddress.ip_address(f"fd77::{number:x}")
+    space.sysctl(ipv6__conf__default__accept_dad=0)
+    host.ip(
+        [
+            f"link add pod{number} type veth peer name eth0 netns {space.path}",
+            f"link set pod{number} master cni0 up",
+            f"link set pod{number} type bridge_slave hairpin on",
+        ]
+    )
+    space.ip(
+        [
+            "link set lo up",
+            f"addr add {v4}/24 dev eth0",
+            f"addr add {v6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add default via {BRIDGE[4]}",
+            f"route add default via {BRIDGE[6]} dev eth0",
         ]
     )
     space.run(lambda: Nft().run(_ECHO))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gatewright.engine.model import Direction, RuleOrigin
 from gatewright.engine.ports import PortSet
-from gatewright.kernel.apply import apply, apply_change, generation, read_back, remove, replace
+from gatewright.kernel.apply import apply, apply_change, generation, holds, read_back, remove, replace
 from gatewright.kernel.batch import can_send
 from gatewright.kernel.change import Change
 from gatewright.kernel.delta import delta, difference
@@ -198,11 +198,11 @@ def test_a_large_program_is_applied_and_read_back(empty: Namespace) -> None:
     program = program_of(*range(1, 40000, 2))
     assert program.element_count > 40000
 
-    def work() -> Program | None:
+    def work() -> bool:
         apply(Nft(), program)
-        return read_back(Nft())
+        return holds(Nft(), program)
 
-    assert empty.run(work) == program
+    assert empty.run(work)
 
 
 class Small:

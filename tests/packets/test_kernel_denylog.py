@@ -14,7 +14,7 @@ import pytest
 
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.model import Action, Direction, DirectionRules, Tier, TierRules
-from gatewright.kernel.apply import apply
+from gatewright.kernel.apply import apply, remove
 from gatewright.kernel.counts import counts
 from gatewright.kernel.denylog import Denied, DenyLog, LogInUse, Packet
 from gatewright.kernel.nft import Nft
@@ -37,7 +37,13 @@ WAIT = 1.0
 
 
 def enforce(where: NodeNamespace, rules: World, options: Options = LOGGED) -> None:
-    where.namespace.run(lambda: apply(Nft(), node_program(rules, range(COUNT), options=options)))
+    """Makes the table anew, so that its counters begin."""
+
+    def work() -> None:
+        remove(Nft())
+        apply(Nft(), node_program(rules, range(COUNT), options=options))
+
+    where.namespace.run(work)
 
 
 @contextmanager
@@ -209,6 +215,7 @@ def test_counters_outlive_a_change_of_their_class(node_with_pods: NodeNamespace)
     where = node_with_pods
 
     def change() -> dict[str, int]:
+        remove(Nft())
         last = apply(Nft(), node_program(ONLY_POD_1, range(COUNT), options=LOGGED))
         where.passes([Probe(2, address(0, 4), UDP, 80)])
         other = world(COUNT, ingress={0: isolated(IN, accept(tcp((80, 90)), pods=(1,)))})

@@ -12,7 +12,7 @@ import pytest
 
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.model import Direction
-from gatewright.kernel.apply import apply, apply_change, read_back
+from gatewright.kernel.apply import apply, apply_change, read_back, remove
 from gatewright.kernel.counts import counts
 from gatewright.kernel.guards import Guards
 from gatewright.kernel.links import pod_links
@@ -58,10 +58,16 @@ def checked(node_with_pods: NodeNamespace) -> NodeNamespace:
 def check(where: NodeNamespace, options: Options, *pods: int, rules: World = OPEN) -> None:
     def work() -> None:
         guards = Guards(links=pod_links(addresses(*(pods or range(COUNT)))))
-        apply(Nft(), node_program(rules, range(COUNT), options=options, guards=guards))
+        anew(node_program(rules, range(COUNT), options=options, guards=guards))
 
     where.namespace.run(work)
     where.forget_connections()
+
+
+def anew(program: Program) -> None:
+    """The program in a table that was not there: its counters begin."""
+    remove(Nft())
+    apply(Nft(), program)
 
 
 def arrives(where: NodeNamespace, sender: int, source: IPAddress, target: IPAddress) -> bool:
@@ -195,7 +201,7 @@ def test_nothing_else_without_an_address_passes(checked: NodeNamespace, witness:
 
 def close(where: NodeNamespace, *known: int, options: Options = CLOSED) -> None:
     guards = Guards(ranges=RANGES, known=addresses(*known))
-    where.namespace.run(lambda: apply(Nft(), node_program(OPEN, range(COUNT), options=options, guards=guards)))
+    where.namespace.run(lambda: anew(node_program(OPEN, range(COUNT), options=options, guards=guards)))
     where.forget_connections()
 
 

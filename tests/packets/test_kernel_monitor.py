@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gatewright.engine.model import Direction
-from gatewright.kernel.apply import Applied, apply, remove
+from gatewright.kernel.apply import Applied, apply, remove, replace
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
-from gatewright.kernel.nft import Command, Library, Nft
+from gatewright.kernel.nft import Command, Library, Nft, NodeNft
 from gatewright.kernel.node import node_program
 from gatewright.kernel.table import Program
 from tests.packets.netns import Namespace
@@ -133,6 +133,18 @@ def test_our_own_transactions_are_not_reported(
 
     held.run(work)
     assert monitor.read() == []
+
+
+def test_a_first_load_in_several_transactions_is_ours(empty: Namespace) -> None:
+    """Sets are filled before the rules that use them come: nobody else is at work, so all of it is us."""
+
+    def work() -> list[Alteration | Missed]:
+        with NodeNft() as ours, Monitor(TABLE) as monitor:
+            with monitor.own():
+                replace(ours, program_of(80, 443))
+            return monitor.read()
+
+    assert empty.run(work) == []
 
 
 def test_another_s_change_between_ours_is_reported(held: Namespace, monitor: Monitor) -> None:

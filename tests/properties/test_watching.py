@@ -92,7 +92,9 @@ class World:
             driver.say(self.news()[:length])
         else:
             query = driver.due().query
-            if "watch" in query:
+            if driver.machine.absent:
+                said, code = json.dumps(store.group()).encode(), 200
+            elif "watch" in query:
                 code, lines, _ = store.watch(query)
                 said = b"".join(lines)
             else:

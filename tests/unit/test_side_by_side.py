@@ -13,7 +13,6 @@ from benchmarks.clusters import Shape, manifests, objects
 from benchmarks.connection_lines import Answer, analyzer_traffic, differences, gatewright_traffic, parse
 from benchmarks.side_by_side import POD_RANGE, QUESTIONS, published
 from gatewright.engine.compile import compile_snapshot
-from gatewright.engine.connectivity import connections
 from gatewright.engine.ports import ALL_TRAFFIC, EVERY_PORT, PortSet, Protocol
 from gatewright.engine.snapshot import Snapshot
 from gatewright.engine.view import by_workload
@@ -122,4 +121,4 @@ def test_the_reference_asked_pair_by_pair_gives_the_engines_answer(text: str) ->
 
 def lines(snapshot: Snapshot) -> list[str]:
     compiled = compile_snapshot(snapshot)
-    return to_text(by_workload(compiled, connections(compiled)).rows).splitlines()
+    return to_text(by_workload(compiled).rows).splitlines()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 
-from gatewright.engine.addresses import IPAddress
+from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.engine.compile import Compiled, Update, compile_snapshot
 from gatewright.engine.model import Direction, Endpoint
 from gatewright.engine.snapshot import Changes, Snapshot
@@ -23,8 +23,6 @@ from gatewright.kernel.table import Program
 from gatewright.objects.core import Node, Pod
 from gatewright.objects.meta import Key, Object
 from gatewright.sources.watch import Delivery
-
-IPNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)

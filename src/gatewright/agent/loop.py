@@ -37,7 +37,7 @@ HEARTBEAT = 5.0
 """Seconds the loop sleeps at most: it turns so often even where nothing happens."""
 STALLED = 60.0
 """Seconds after which a loop that does not turn is taken for dead."""
-PROGRAM, RULES = "packet filter", "rules"
+PROGRAM, RULES, BRIDGE = "packet filter", "rules", "bridge"
 """What trouble can be about."""
 COLLECT = (5_000, 20, 1_000)
 """Thresholds of the collector of cycles once the cluster is loaded."""
@@ -81,6 +81,7 @@ class Loop:
         self.progress = Progress()
         self.turned = time.monotonic()
         self.failing_since = self.well_since = 0.0  # seconds since the epoch; 0 while it is not so
+        self.unfiltered = False  # whether packets between pods of this node bypass the program
         self._settings = settings
         self._desired = desired
         self._node = node
@@ -193,6 +194,7 @@ class Loop:
         if not self._holds or (advance is not None and advance.change is None):
             self._node.replace(desired.program)
             self._holds = True
+            self._look_at_bridges()
             self._suspect(self._desired.addresses)
             self._metrics.transactions.labels("replace").inc()
             return True
@@ -220,6 +222,15 @@ class Loop:
         if guards == program.guards:
             return NO_CHANGE, program
         return self._desired.guard(guards)
+
+    def _look_at_bridges(self) -> None:
+        """Say so where packets between pods of this node never meet the program: nobody must believe they do."""
+        found = self._node.unfiltered(self._desired)
+        self.unfiltered = bool(found)
+        if found:
+            self._troubles.begin(BRIDGE, "; ".join(found))
+        else:
+            self._troubles.end(BRIDGE)
 
     def _close_early(self) -> None:
         """Where it is asked for, cut this node's pods off until everything is listed; what was left stays in force."""
@@ -269,6 +280,7 @@ class Loop:
         """Look whether the kernel still holds the program, and put it back where it does not."""
         self._check_at = time.monotonic() + self._settings.check_every
         self._suspect(self._desired.addresses)
+        self._look_at_bridges()
         program = self._desired.program
         if not self._holds or program is None:
             return

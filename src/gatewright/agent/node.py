@@ -12,14 +12,15 @@ from collections.abc import Callable, Collection
 from gatewright.agent.desired import Desired, pod_ranges
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
-from gatewright.kernel.apply import apply_change, read_back, replace
+from gatewright.kernel.apply import apply_change, holds, replace
 from gatewright.kernel.change import Change
 from gatewright.kernel.conntrack import Flow, Revocation, revoke
 from gatewright.kernel.denylog import Denied, DenyLog
 from gatewright.kernel.guards import NO_GUARDS, Guards
-from gatewright.kernel.links import own_addresses, pod_links
+from gatewright.kernel.links import own_addresses, pod_bridges, pod_links
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
 from gatewright.kernel.nft import NodeNft
+from gatewright.kernel.preflight import bridge_problems
 from gatewright.kernel.table import Program
 from gatewright.objects.core import Node as NodeObject
 
@@ -61,7 +62,7 @@ class Node:
 
     def holds(self, program: Program) -> bool:
         """Whether the kernel holds this program, read back. Raises KernelError."""
-        return read_back(self._nft, self._settings.table) == program
+        return holds(self._nft, program)
 
     def is_policed(self) -> bool:
         """Whether our table is there, from whichever agent."""
@@ -70,6 +71,13 @@ class Node:
     def alterations(self) -> list[Alteration | Missed]:
         """What others did to our table since the last call."""
         return self.monitor.read()
+
+    def unfiltered(self, desired: Desired) -> tuple[str, ...]:
+        """Why packets between pods of this node may bypass the program, a line each; empty: they do not."""
+        ranges = pod_ranges(desired.own)
+        if not pod_bridges(ranges):
+            return ()
+        return tuple(str(one) for one in bridge_problems({one.version for one in ranges}))
 
     # --- guards ---------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from gatewright.kernel.conntrack import TableUse, table_use
 from gatewright.kernel.counts import Counted, counts
 from gatewright.kernel.errors import KernelError
 from gatewright.kernel.names import policies_of
-from gatewright.kernel.preflight import preflight
+from gatewright.kernel.preflight import concerns, preflight
 from gatewright.sources.creating import Creator
 from gatewright.sources.kubeconfig import Where, configuration
 from gatewright.sources.watch import NODE_KINDS, ClusterWatch, KindStatus
@@ -166,6 +166,8 @@ class Agent:
         loop, now, wall = self._loop, time.monotonic(), time.time()
         if loop.failing_since:
             return State.FAILING, loop.failing_since
+        if loop.unfiltered:
+            return State.FAILING, self._started
         if not loop.progress.programmed:
             return State.STARTING, self._started
         deaf = [one.since for one in watched if not one.connected and not one.absent and now - one.since >= SILENT]
@@ -204,6 +206,8 @@ def run_agent(settings: Settings, where: Where) -> None:
     missing = preflight()
     if missing:
         raise CannotRun("\n".join(str(one) for one in missing))
+    for one in concerns():
+        LOGGER.warning("%s", one)
     configuration(where)
     sys.setswitchinterval(SWITCH)
     agent = Agent(settings, where)

@@ -3,7 +3,8 @@
 Four states, the worst that holds:
 
 - `starting`: not everything has been listed yet, so nothing is programmed (what an earlier agent left stays in force)
-- `failing`:  the kernel does not hold what it should, and the last attempt to change that went wrong
+- `failing`:  the kernel does not hold what it should, and the last attempt to change that went wrong; or packets
+  between pods of the node bypass the packet filter
 - `stale`:    the kernel holds what was last known, but the API server cannot be heard; policy stays as last known
 - `in step`:  the kernel holds what the cluster says
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from gatewright.cli.options import output
+from gatewright.cli.options import output, pod_cidrs
 
 SOCKET_OPTION = click.option(
     "--socket",
@@ -132,12 +132,16 @@ def status(output: str, socket_path: Path) -> None:
 
 
 @command.command()
-@click.option("--bridge", is_flag=True, help="Pods hang on a bridge.  [default: found out]")
-def check(bridge: bool) -> None:
+@pod_cidrs
+@click.option("--bridge", is_flag=True, help="Pods hang on a bridge.  [default: found out with --pod-cidr]")
+def check(pod_cidrs: tuple[str, ...], bridge: bool) -> None:
     """Say what this node lacks for enforcing policies, changing nothing; exit code 1 when it lacks something."""
-    from gatewright.kernel.preflight import concerns, preflight
+    from ipaddress import ip_network
 
-    missing = preflight(bridge=bridge or None) + concerns()
+    from gatewright.kernel.preflight import preflight
+
+    ranges = [ip_network(one, strict=False) for one in pod_cidrs]
+    missing = preflight(bridge=bridge or None, pod_ranges=ranges)
     for one in missing:
         click.echo(str(one))
     if not missing:

@@ -85,15 +85,14 @@ def command(
 
 def _answers(pair: Sequence[Compiled], by: str) -> tuple[Answer, Answer]:
     """Both states in one view: a workload that one of them tells apart is told apart in both."""
-    rows = [connections(compiled) for compiled in pair]
     if by == "pod":
-        views = [by_pod(*one) for one in zip(pair, rows, strict=True)]
+        views = [by_pod(compiled, connections(compiled)) for compiled in pair]
     else:
-        views = [by_workload(*one) for one in zip(pair, rows, strict=True)]
+        views = [by_workload(compiled) for compiled in pair]
         telling = telling_labels(views[0])
         for key, labels in telling_labels(views[1]).items():
             telling[key] = telling.get(key, frozenset()) | labels
         if telling:
-            views = [by_workload(*one, telling) for one in zip(pair, rows, strict=True)]
+            views = [by_workload(compiled, telling) for compiled in pair]
     old, new = (Answer(compiled, view) for compiled, view in zip(pair, views, strict=True))
     return old, new

@@ -68,5 +68,4 @@ def _check_cidrs(context: click.Context, parameter: click.Parameter, values: tup
 
 def answer(compiled: Compiled, by: str) -> Answer:
     """Everything that is allowed, in the view that `--by` asks for."""
-    rows = connections(compiled)
-    return Answer(compiled, by_pod(compiled, rows) if by == "pod" else by_workload(compiled, rows))
+    return Answer(compiled, by_pod(compiled, connections(compiled)) if by == "pod" else by_workload(compiled))

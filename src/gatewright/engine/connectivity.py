@@ -10,7 +10,7 @@ What hangs on addresses that are not known yet is kept apart: see `Access`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
 
 import msgspec
@@ -346,11 +346,17 @@ def address_parts(rules: DirectionRules, family: int) -> dict[Access, AddressSet
 
 def connections(compiled: Compiled) -> list[Connection]:
     """Every allowed connection, pair by pair, in stable order. Rows that hold for all families are written once."""
+    answers = [connectivity(compiled, family) for family in families_in_use(compiled)]
+    return pairs(answers, compiled.snapshot.roster.everyone)
+
+
+def pairs(answers: Sequence[Connectivity], among: PodSet) -> list[Connection]:
+    """The same for some endpoints: between them, and between them and what is outside. An answer for each family."""
     rows: dict[tuple[object, ...], dict[int, Connection]] = {}
-    families = families_in_use(compiled)
-    for family in families:
-        for row in _pairs(connectivity(compiled, family)):
-            rows.setdefault(_place(row), {})[family] = row
+    families = [answer.family for answer in answers]
+    for answer in answers:
+        for row in _pairs(answer, among):
+            rows.setdefault(_place(row), {})[answer.family] = row
     result: list[Connection] = []
     for by_family in rows.values():
         first = next(iter(by_family.values()))
@@ -362,22 +368,22 @@ def connections(compiled: Compiled) -> list[Connection]:
     return sorted(result, key=_order)
 
 
-def _pairs(answer: Connectivity) -> Iterator[Connection]:
+def _pairs(answer: Connectivity, among: PodSet) -> Iterator[Connection]:
     at, family = answer.compiled.at, answer.family
     for rectangle in answer.rectangles:
-        targets = [at(position) for position in rectangle.destinations]
-        for source in map(at, rectangle.sources):
+        targets = [at(position) for position in rectangle.destinations & among]
+        for source in map(at, rectangle.sources & among) if targets else ():
             for target in targets:
                 if source is not target or source.many:
                     yield Connection(source, target, rectangle.access, family)
     for out in answer.outside:
-        for pod in map(at, out.pods):
+        for pod in map(at, out.pods & among):
             if out.direction is Direction.INGRESS:
                 yield Connection(out.addresses, pod, out.access, family)
             else:
                 yield Connection(pod, out.addresses, out.access, family)
     for named in answer.named:
-        for pod in map(at, named.pods):
+        for pod in map(at, named.pods & among):
             yield Connection(pod, named.name, named.access, family)
 
 

@@ -13,10 +13,11 @@ from itertools import chain
 
 from gatewright.engine.addresses import AddressSet
 from gatewright.engine.compile import Compiled
-from gatewright.engine.connectivity import Connection
+from gatewright.engine.connectivity import Connection, Connectivity, connectivity, families_in_use, pairs
 from gatewright.engine.model import Direction, Endpoint, RuleOrigin
 from gatewright.engine.owners import TEMPLATE_HASH, by_owner
 from gatewright.engine.parts import Access
+from gatewright.engine.podset import PodSet
 from gatewright.engine.twins import Relations
 from gatewright.engine.verdict import DomainName
 from gatewright.objects.meta import Key
@@ -113,22 +114,55 @@ def by_pod(compiled: Compiled, connections: Iterable[Connection]) -> View:
     return _view({one: Group(one.namespace, one.name, one.kind, members=(one,)) for one in standing}, connections)
 
 
-def by_workload(
-    compiled: Compiled, connections: Collection[Connection], telling: Mapping[Key, frozenset[str]] | None = None
-) -> View:
-    """Live pods collapsed to what owns them. `telling` has label keys by which a workload is told apart in any case."""
-    wanted = telling or {}
-    owned = by_owner(compiled)
-    crowded = any(len(members) > 1 or key in wanted for key, members in owned.items())
-    relations = Relations(_edges(connections) if crowded else {})
+def by_workload(compiled: Compiled, telling: Mapping[Key, frozenset[str]] | None = None) -> View:
+    """Live pods collapsed to what owns them. `telling` has label keys by which a workload is told apart in any case.
+
+    Thousands of pods are millions of pairs, so two pods stand for all that are surely alike: first to find out how the
+    pods of a workload are told apart, then for what is between the groups.
+    """
+    wanted, owned = telling or {}, by_owner(compiled)
+    answers = [connectivity(compiled, family) for family in families_in_use(compiled)]
+    crowds = {key: members for key, members in owned.items() if len(members) > 1 or key in wanted}
+    alike = _surely_alike(crowds.values(), answers)
+    first = {member: one[0] for one in alike for member in one}
+    alone = [members for key, members in owned.items() if key not in crowds]
+    asked = _two_of_each([*alike, *alone])
+    rows = pairs(answers, asked)
+    relations = Relations(_edges(rows) if crowds else {})
     groups: dict[Endpoint, Group] = {}
     for key, members in owned.items():
-        if len(members) > 1 or key in wanted:
-            made = _told_apart(key, members, relations, wanted.get(key, frozenset()))
+        if key in crowds:
+            made = _told_apart(key, members, first, relations, wanted.get(key, frozenset()))
         else:
             made = [_group(key, {}, members)]
         groups |= {member: group for group in made for member in group.members}
-    return _view(groups, connections)
+    shown = _two_of_each(group.members for group in set(groups.values()))
+    return _view(groups, rows if shown == asked else pairs(answers, shown))
+
+
+def _surely_alike(
+    crowds: Collection[tuple[Endpoint, ...]], answers: Iterable[Connectivity]
+) -> list[tuple[Endpoint, ...]]:
+    """The pods of each crowd by the parts of the answers that they are in: in the same ones, all stand alike."""
+    every = [member for members in crowds for member in members]
+    places: dict[int, list[int]] = {member.index: [] for member in every}
+    crowd = PodSet.of(sorted(places))
+    sets = [pods for answer in answers for one in answer.rectangles for pods in (one.sources, one.destinations)]
+    sets += [one.pods for answer in answers for one in answer.outside]
+    sets += [one.pods for answer in answers for one in answer.named]
+    for number, pods in enumerate(sets):
+        for position in pods & crowd:
+            places[position].append(number)
+    found: dict[object, list[Endpoint]] = {}
+    for number, members in enumerate(crowds):
+        for member in members:
+            families = tuple(address.version for address in member.addresses)
+            found.setdefault((number, tuple(places[member.index]), families, member.many), []).append(member)
+    return [tuple(one) for one in found.values()]
+
+
+def _two_of_each(groups: Iterable[tuple[Endpoint, ...]]) -> PodSet:
+    return PodSet.of(sorted(member.index for group in groups for member in group[:2]))
 
 
 def telling_labels(view: View) -> dict[Key, frozenset[str]]:
@@ -192,11 +226,19 @@ def _edges(connections: Iterable[Connection]) -> dict[tuple[object, object], Acc
 
 
 def _told_apart(
-    key: Key, members: tuple[Endpoint, ...], relations: Relations[object, Accesses], wanted: frozenset[str]
+    key: Key,
+    members: tuple[Endpoint, ...],
+    first: Mapping[Endpoint, Endpoint],
+    relations: Relations[object, Accesses],
+    wanted: frozenset[str],
 ) -> list[Group]:
-    """The replicas of a workload, as few groups as can be said in labels and never two behaviours in one."""
-    classes = relations.classes(members)
-    behaviour = {member: number for number, one in enumerate(classes) for member in one if isinstance(member, Endpoint)}
+    """The replicas of a workload, as few groups as can be said in labels and never two behaviours in one.
+
+    `first` has for each replica the one that stands for it in the relations.
+    """
+    classes = relations.classes(dict.fromkeys(first[member] for member in members))
+    numbers = {one: number for number, alike in enumerate(classes) for one in alike}
+    behaviour = {member: numbers[first[member]] for member in members}
     for keys in _label_choices(members, wanted):
         parts: dict[tuple[str | None, ...], list[Endpoint]] = {}
         for member in members:

@@ -9,8 +9,10 @@ what was left there.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import struct
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +28,12 @@ from gatewright.kernel.nft import Nft
 from gatewright.kernel.options import Options
 from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
-from gatewright.kernel.text import listing, removal, whole
+from gatewright.kernel.text import listing, removal
 
+STANDING_IN = "-change"
+"""What the name of our table is followed by, for the table that stands in while ours is made anew."""
+READ_AGAIN = (0.0, 0.05, 0.2)
+"""Seconds before a table is read, and before it is read again where it seemed not to hold what it should."""
 _GET_GENERATION = 10 << 8 | 16
 _GENERATION_ID = 1
 _GET_TABLE, _TABLE_NAME = 10 << 8 | 1, 1
@@ -108,13 +114,32 @@ def replace(nft: Nft, program: Program) -> None:
     Where there is no table yet, its sets are filled first; the rules that use them come into force at once.
     """
     if not _is_there(nft, program.table):
-        try:
-            _send(nft, filling(program))
-            nft.run(listing(unfilled(program)))
-        except NftRefused:
-            _replace(nft, program)
+        _begin(nft, program)
     else:
         _replace(nft, program)
+    if _is_there(nft, _stand_in(program).table):  # of somebody who was killed while one stood in
+        remove(nft, _stand_in(program).table)
+
+
+def _begin(nft: Nft, program: Program) -> int:
+    """Makes a table that is not there, in how many transactions."""
+    count = 0
+    try:
+        _send(nft, filling(program))
+        count += 1
+        nft.run(listing(unfilled(program)))
+    except NftRefused:
+        remove(nft, program.table)
+        texts = list(staged(None, program))
+        for text in texts:
+            nft.run(text)
+        return count + 1 + len(texts)
+    return count + 1
+
+
+def _stand_in(program: Program) -> Program:
+    """The same program in another table."""
+    return dataclasses.replace(program, table=f"{program.table}{STANDING_IN}")
 
 
 def _is_there(nft: Nft, table: str) -> bool:
@@ -128,22 +153,50 @@ def _is_there(nft: Nft, table: str) -> bool:
 def _replace(nft: Nft, program: Program) -> int:
     """Replaces what the table holds, in how many transactions; only the last of them has an effect.
 
-    A table that one of our programs is in becomes the new one by what differs: a table that goes and one that comes
-    are two, and a packet between them meets neither. Only what is not ours makes it necessary.
+    A table that one of our programs is in becomes the new one by what differs. One with parts that are not ours has to
+    go: then another table with the new program stands in until it is there again, since the hooks of a table that goes
+    and of one that comes are two, and a packet between them would meet neither.
     """
     held = read_back(nft, program.table)
-    change = difference(held, program) if held is not None and not held.has_foreign else None
+    if held is None:
+        return _begin(nft, program)
+    change = None if held.has_foreign else difference(held, program)
+    count = 0
     if change is not None:
         with suppress(NftRefused):
-            return sum(_make(nft, part, program.table) for part in change.in_steps())
+            count = sum(_make(nft, part, program.table) for part in change.in_steps())
+            if holds(nft, program):  # a table that was read while it grew may have held more than was seen
+                return count
+    return count + _make_anew(nft, program)
+
+
+def _make_anew(nft: Nft, program: Program) -> int:
+    """Makes a table again that is there, in how many transactions; another one stands in meanwhile."""
+    stand_in = _stand_in(program)
+    remove(nft, stand_in.table)
     try:
-        nft.run(whole(program))
-    except NftTooLarge:
-        texts = list(staged(read_back(nft, program.table), program))
-        for text in texts:
-            nft.run(text)
-        return len(texts)
-    return 1
+        count = _begin(nft, stand_in)
+    except NftRefused:
+        remove(nft, stand_in.table)
+        raise
+    remove(nft, program.table)
+    count += _begin(nft, program)
+    remove(nft, stand_in.table)
+    return count + 3
+
+
+def holds(nft: Nft, program: Program) -> bool:
+    """Whether our table holds exactly this program.
+
+    A hash set that was just filled grows in the background, and a listing of it can lack elements meanwhile; so what
+    seems to be different is read again.
+    """
+    return any(_equal_after(pause, nft, program) for pause in READ_AGAIN)
+
+
+def _equal_after(pause: float, nft: Nft, program: Program) -> bool:
+    time.sleep(pause)
+    return read_back(nft, program.table) == program
 
 
 def read_back(nft: Nft, table: str = Options().table) -> Program | None:
@@ -153,7 +206,7 @@ def read_back(nft: Nft, table: str = Options().table) -> Program | None:
 
 
 def remove(nft: Nft, table: str = Options().table) -> None:
-    """Takes our table away, whether it is there or not. Nothing else is touched."""
+    """Takes a table of ours away, whether it is there or not. Nothing else is touched."""
     nft.run(removal(table))
 
 
@@ -172,4 +225,4 @@ def ask_generation(netlink: Netlink) -> int:
 
 
 def _holds(nft: Nft, last: Applied, now: int) -> bool:
-    return last.generation == now or read_back(nft, last.program.table) == last.program
+    return last.generation == now or holds(nft, last.program)

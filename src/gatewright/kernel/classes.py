@@ -1,9 +1,8 @@
 """One class of a node's pods: what it needs of sets and chains, and what of them is different after a change.
 
-A class is kept as its rules and as how many elements each of its sets has; the elements themselves are worked out when
-somebody needs them. After a change only those addresses are looked at whose pods came into the rules, left them or
-moved. A set with ranges is worked out anew where a block or a range at one of these addresses is different: there one
-address may cut or join its neighbours' ranges.
+A class is kept as its rules, as how many elements each of its sets has, and as the segments that its ranges are made
+of; the elements themselves are worked out when somebody needs them. After a change only those addresses are looked at
+whose pods came into the rules, left them or moved.
 """
 
 from __future__ import annotations
@@ -25,16 +24,18 @@ from gatewright.kernel.cover import (
     Elements,
     Part,
     Reach,
-    elements,
+    cover,
     exact_elements,
-    interval_elements,
     may_span,
     open_elements,
     pod_ports,
+    segment_elements,
+    segments_of,
     spans,
 )
 from gatewright.kernel.options import Options
 from gatewright.kernel.program import Stage, class_chains, set_of, stages
+from gatewright.kernel.segments import Segment, Segments, patched
 from gatewright.kernel.table import Chain, Element, Set
 
 Holders = Mapping[IPAddress, tuple[int, ...]]
@@ -55,6 +56,9 @@ class CompiledRules(Protocol):
         """The positions of the endpoints that have an address."""
 
 
+MOST_PATCHED = 64
+"""Addresses with other ranges for which segments are patched one by one; for more they are made anew."""
+NO_SEGMENTS: Mapping[int, Segments] = {family: [] for family in FAMILIES}
 Addresses = frozenset[tuple[int, int]]
 """(family, number)."""
 
@@ -63,8 +67,8 @@ Addresses = frozenset[tuple[int, int]]
 class PodClass:
     """Pods whose packets of one direction meet the same rules, in a set for each part of each stage.
 
-    `addresses` are those of its pods. `sizes` are the numbers of elements, stage by stage; parts without any are left
-    out.
+    `addresses` are those of its pods. Stage by stage, `sizes` are the numbers of elements of its parts (those without
+    any are left out), and `segments` by family what its ranges are made of.
     """
 
     name: str
@@ -72,6 +76,7 @@ class PodClass:
     addresses: Addresses
     stages: tuple[Stage, ...]
     sizes: tuple[Mapping[Part, int], ...]
+    segments: tuple[Mapping[int, Segments], ...]
     options: Options
 
     @property
@@ -91,7 +96,7 @@ class PodClass:
     def sets(self, at: At) -> Iterator[Set]:
         """Its sets, worked out from the beginning."""
         for stage in self.stages:
-            for part, items in elements(stage.reach, at).items():
+            for part, items in cover(stage.reach, at).elements.items():
                 yield set_of(self.name, stage, part, items)
 
     def names_any(self, pods: PodSet) -> bool:
@@ -127,12 +132,11 @@ class Ground:
 def begin(name: str, rules: DirectionRules, addresses: Addresses, at: At, edits: Edits, options: Options) -> PodClass:
     """A class that was not there before."""
     own = stages(rules)
-    sizes: list[Mapping[Part, int]] = []
-    for stage in own:
-        found = elements(stage.reach, at)
-        edits.new_sets += [set_of(name, stage, part, items) for part, items in found.items()]
-        sizes.append({part: len(items) for part, items in found.items()})
-    made = PodClass(name, rules, addresses, own, tuple(sizes), options)
+    covers = [cover(stage.reach, at) for stage in own]
+    for stage, found in zip(own, covers, strict=True):
+        edits.new_sets += [set_of(name, stage, part, items) for part, items in found.elements.items()]
+    sizes = tuple({part: len(items) for part, items in found.elements.items()} for found in covers)
+    made = PodClass(name, rules, addresses, own, sizes, tuple(found.segments for found in covers), options)
     edits.chains((), made.chains)
     return made
 
@@ -140,15 +144,18 @@ def begin(name: str, rules: DirectionRules, addresses: Addresses, at: At, edits:
 def follow(old: PodClass, rules: DirectionRules, addresses: Addresses, ground: Ground, edits: Edits) -> PodClass:
     """A class that stays, whose rules, pods or peers may be others than before."""
     own = old.stages if rules is old.rules else stages(rules)
-    known = {stage.name: (stage, sizes) for stage, sizes in zip(old.stages, old.sizes, strict=True)}
+    before = zip(old.stages, old.sizes, old.segments, strict=True)
+    known = {stage.name: (stage.reach, sizes, segments) for stage, sizes, segments in before}
     sizes: list[Mapping[Part, int]] = []
+    segments: list[Mapping[int, Segments]] = []
     for stage in own:
-        was, had = known.pop(stage.name, (None, {}))
-        found = _part_edits(was.reach if was else NOBODY, stage.reach, ground)
+        was, had, ranged = known.pop(stage.name, (NOBODY, {}, NO_SEGMENTS))
+        found, after = _part_edits(was, stage.reach, ranged, ground)
         sizes.append(_put(old.name, stage, had, found, edits) if found else had)
-    for stage, had in known.values():
-        edits.gone_sets += [set_of(old.name, stage, part).name for part in had]
-    made = PodClass(old.name, rules, addresses, own, tuple(sizes), old.options)
+        segments.append(after)
+    gone = [(stage, had) for stage, had in zip(old.stages, old.sizes, strict=True) if stage.name in known]
+    edits.gone_sets += [set_of(old.name, stage, part).name for stage, had in gone for part in had]
+    made = PodClass(old.name, rules, addresses, own, tuple(sizes), tuple(segments), old.options)
     if made.shape != old.shape:
         edits.chains(old.chains, made.chains)
     return made
@@ -180,10 +187,15 @@ PartEdits = dict[Part, tuple[set[Element], set[Element]]]
 """The elements that go, and those that come, of each part where there are any."""
 
 
-def _part_edits(old: Reach, new: Reach, ground: Ground) -> PartEdits:
-    """What is different in the sets of a stage. Only addresses whose ports may be others are looked at."""
+def _part_edits(
+    old: Reach, new: Reach, segments: Mapping[int, Segments], ground: Ground
+) -> tuple[PartEdits, Mapping[int, Segments]]:
+    """What is different in the sets of a stage, and its segments after it.
+
+    Only addresses whose ports may be others are looked at.
+    """
     found: PartEdits = {}
-    ranged: set[int] = {family for family in FAMILIES if _blocks(old, family) != _blocks(new, family)}
+    ranged: dict[int, dict[int, PortSet]] = {family: {} for family in FAMILIES}
     for address in ground.addresses(_touched(old, new, ground.moved)):
         was = old.ports_of(ground.held_before.get(address, ()))
         now = new.ports_of(ground.held_after.get(address, ()))
@@ -191,12 +203,29 @@ def _part_edits(old: Reach, new: Reach, ground: Ground) -> PartEdits:
             family, number = int(address.version), int(address)
             _compare(exact_elements(family, {number: was}), exact_elements(family, {number: now}), found)
             if spans(was) != spans(now):
-                ranged.add(family)
-    for family in ranged:
-        _compare(_intervals(old, ground.before.at, family), _intervals(new, ground.after.at, family), found)
+                ranged[family][number] = spans(now)
+    after = dict(segments)
+    for family, changed in ranged.items():
+        if _blocks(old, family) != _blocks(new, family) or len(changed) > MOST_PATCHED:
+            after[family], gone, added = _segments_anew(new, segments[family], ground, family)
+        elif changed:
+            covered = {number: ports | new.blocks_at(family, number) for number, ports in changed.items()}
+            after[family], gone, added = patched(segments[family], covered)
+        else:
+            continue
+        _compare(segment_elements(family, gone), segment_elements(family, added), found)
     if old.everyone != new.everyone:
         _compare(open_elements(old), open_elements(new), found)
-    return found
+    return found, after
+
+
+def _segments_anew(
+    whom: Reach, old: Segments, ground: Ground, family: int
+) -> tuple[Segments, set[Segment], set[Segment]]:
+    pods = pod_ports(whom.pods, ground.after.at)[family] if may_span(whom.pods) else {}
+    new = segments_of(family, pods, whom.blocks)
+    before, after = set(old), set(new)
+    return new, before - after, after - before
 
 
 def _compare(old: Elements, new: Elements, found: PartEdits) -> None:
@@ -220,8 +249,3 @@ def _touched(old: Reach, new: Reach, moved: PodSet) -> PodSet:
 
 def _blocks(whom: Reach, family: int) -> dict[PortSet, Ranges]:
     return {ports: ranges for ports, addresses in whom.blocks.items() if (ranges := addresses.ranges(family))}
-
-
-def _intervals(whom: Reach, at: At, family: int) -> Elements:
-    pods = pod_ports(whom.pods, at)[family] if may_span(whom.pods) else {}
-    return interval_elements(family, pods, whom.blocks)

@@ -25,15 +25,14 @@ from typing import NamedTuple
 from gatewright.engine.addresses import FAMILIES, NO_ADDRESSES, AddressSet
 from gatewright.engine.model import Endpoint, Rule
 from gatewright.engine.podset import NO_PODS, PodSet
-from gatewright.engine.ports import EVERY_PORT, NO_TRAFFIC, PortSet, Protocol, Ranges, normalize, subtract
+from gatewright.engine.ports import EVERY_PORT, NO_TRAFFIC, PortSet, Protocol, Ranges, contains, normalize, subtract
+from gatewright.kernel.segments import Segment, Segments, disjoint
 from gatewright.kernel.table import ADDRESS_FIELD, SCTP, TCP, UDP, Element, Field
 
 PROTOCOL_NUMBER = {Protocol.TCP: TCP, Protocol.UDP: UDP, Protocol.SCTP: SCTP}
 EVERY_PROTOCOL: Ranges = ((0, 255),)
 OTHER_PROTOCOLS = subtract(EVERY_PROTOCOL, tuple((number, number) for number in sorted(PROTOCOL_NUMBER.values())))
 WHOLE_PORT_FIELD = (0, 65535)
-Segment = tuple[int, int, PortSet]
-"""(first address, last address, what is covered between them)."""
 
 
 class Kind(enum.StrEnum):
@@ -110,6 +109,14 @@ class Reach:
                 found |= ports
         return found
 
+    def blocks_at(self, family: int, number: int) -> PortSet:
+        """The ports that blocks open to an address."""
+        found = NO_TRAFFIC
+        for ports, addresses in self.blocks.items():
+            if contains(addresses.ranges(family), number):
+                found |= ports
+        return found
+
 
 NOBODY = Reach(NO_TRAFFIC, {}, {})
 
@@ -132,15 +139,24 @@ def reach(rules: Iterable[Rule]) -> Reach:
     return Reach(everyone, dict(pods), dict(blocks), PodSet.union(pods.values()))
 
 
-def elements(whom: Reach, at: At) -> Elements:
-    """Every element of every part; parts without any are left out. A pod without a known address contributes none."""
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Every element of every part, and the segments that those with ranges are made of, by family."""
+
+    elements: Elements
+    segments: dict[int, Segments]
+
+
+def cover(whom: Reach, at: At) -> Cover:
+    """Parts without elements are left out. A pod without a known address contributes none."""
     found: Elements = {}
+    segments: dict[int, Segments] = {}
     ranged = may_span(whom.pods)
     for family, pods in pod_ports(whom.pods, at).items():
         found |= exact_elements(family, pods)
-        found |= interval_elements(family, pods if ranged else {}, whom.blocks)
-    found |= open_elements(whom)
-    return found
+        segments[family] = segments_of(family, pods if ranged else {}, whom.blocks)
+        found |= segment_elements(family, segments[family])
+    return Cover(found | open_elements(whom), segments)
 
 
 def pod_ports(pods: Mapping[PortSet, PodSet], at: At) -> dict[int, dict[int, PortSet]]:
@@ -186,20 +202,24 @@ def may_span(pods: Mapping[PortSet, PodSet]) -> bool:
     return bool(_split(together)[1])
 
 
-def interval_elements(family: int, pods: Mapping[int, PortSet], blocks: Mapping[PortSet, AddressSet]) -> Elements:
-    """What the sets with ranges hold of one family; parts without elements are left out."""
+def segments_of(family: int, pods: Mapping[int, PortSet], blocks: Mapping[PortSet, AddressSet]) -> Segments:
+    """What of pods and blocks only the sets with ranges can hold, of one family."""
     covered: defaultdict[PortSet, list[tuple[int, int]]] = defaultdict(list)
     for address, ports in pods.items():
         if rest := spans(ports):
             covered[rest].append((address, address))
     for ports, addresses in blocks.items():
         covered[ports] += addresses.ranges(family)
-    segments = disjoint({ports: normalize(ranges) for ports, ranges in covered.items() if ports})
-    found = {
-        Part(Kind.RANGES, family): set(_range_elements(segments)),
-        Part(Kind.PROTOCOLS, family): set(_protocol_elements(segments)),
-    }
-    return {part: items for part, items in found.items() if items}
+    return disjoint({ports: normalize(ranges) for ports, ranges in covered.items() if ports})
+
+
+def segment_elements(family: int, segments: Iterable[Segment]) -> Elements:
+    """What the sets with ranges hold of these segments; parts without elements are left out."""
+    found: Elements = {}
+    for kind, items in ((Kind.RANGES, _range_elements(segments)), (Kind.PROTOCOLS, _protocol_elements(segments))):
+        if own := set(items):
+            found[Part(kind, family)] = own
+    return found
 
 
 def open_elements(whom: Reach) -> Elements:
@@ -218,28 +238,6 @@ def _split(ports: PortSet) -> tuple[tuple[tuple[int, int], ...], PortSet]:
         singles += [(number, first) for first, last in ranges if first == last]
         rest[protocol.value.lower()] = tuple(span for span in ranges if span[0] != span[1])
     return tuple(singles), PortSet(**rest, other=ports.other)
-
-
-def disjoint(spans: Mapping[PortSet, Ranges]) -> list[Segment]:
-    """Overlapping ranges, each with its ports, as disjoint segments in order, each with the union of the ports."""
-    changes: defaultdict[int, list[PortSet]] = defaultdict(list)
-    for ports, ranges in spans.items():
-        for first, last in ranges:
-            changes[first].append(ports)
-            changes[last + 1].append(ports)
-    segments: list[Segment] = []
-    active: set[PortSet] = set()
-    union, start = NO_TRAFFIC, 0
-    for place in sorted(changes):
-        active.symmetric_difference_update(changes[place])
-        following = NO_TRAFFIC
-        for ports in active:
-            following |= ports
-        if following != union:
-            if union:
-                segments.append((start, place - 1, union))
-            union, start = following, place
-    return segments
 
 
 def _range_elements(segments: Iterable[Segment]) -> Iterator[Element]:

@@ -4,8 +4,8 @@ The kernel numbers the transactions of the packet filter, and the number alone s
 their own tables all day long. But it also tells what each transaction changed, and who made it. Here that is cut down
 to transactions that touch our table and that are not ours.
 
-Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that was
-seen when it first rose by one, and so by us alone. Our own idea of a process id would not do: the kernel's are the
+Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that made
+all of them when one thread of our name first did. Our own idea of a process id would not do: the kernel's are the
 machine's, a container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more
 than one stays doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,28 +108,37 @@ class Monitor:
 
     def read(self) -> list[Alteration | Missed]:
         """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
-        found: list[Alteration | Missed] = []
+        missed: list[Missed] = []
+        ended: list[_Ended] = []
         for _ in range(_MOST_READS):
             received = self._listener.receive()
             if received is None:
                 self._transaction.forget()
-                found.append(Missed())
+                missed.append(Missed())
                 continue
             if not received:
                 break
-            done = (self._transaction.take(message) for message in received)
-            found += [one for one in done if one is not None and not self._is_own(one)]
-        return found
+            ended += [one for message in received if (one := self._transaction.take(message)) is not None]
+        if self._pid is None:
+            self._learn(ended)
+        return [*missed, *(one.alteration for one in ended if one.touched and not self._is_own(one.alteration))]
+
+    def _learn(self, ended: Sequence[_Ended]) -> None:
+        """Who we are to the kernel: one thread of our name made all by which the number rose while we were at it."""
+        by_generation = {one.alteration.generation: one.alteration for one in ended}
+        for made in self._own:
+            who = {(one.program, one.pid) for number in made if (one := by_generation.get(number))}
+            if len(who) == 1 and all(number in by_generation for number in made):
+                ((program, pid),) = who
+                if program == self._name:
+                    self._pid = pid
+                    return
 
     def _is_own(self, done: Alteration) -> bool:
         made = next((made for made in reversed(self._own) if done.generation in made), None)
         if made is None:
             return False
-        if done.program == COMMAND:
-            return len(made) == 1
-        if self._pid is None and len(made) == 1 and done.program == self._name:
-            self._pid = done.pid
-        return done.pid == self._pid
+        return len(made) == 1 if done.program == COMMAND else done.pid == self._pid
 
 
 def _join(listener: Listener) -> None:
@@ -139,6 +148,14 @@ def _join(listener: Listener) -> None:
         raise NotPermitted("follow changes of the packet filter") from error
     except OSError as error:
         raise NetlinkFailed(f"changes of the packet filter cannot be followed: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A transaction as an alteration of our table, and whether it touched that at all."""
+
+    alteration: Alteration
+    touched: bool
 
 
 class _Transaction:
@@ -152,8 +169,8 @@ class _Transaction:
         """Nothing was seen."""
         self._touched = self._there = False
 
-    def take(self, message: Message) -> Alteration | None:
-        """Takes the next message; gives the transaction when it ends and touched the table."""
+    def take(self, message: Message) -> _Ended | None:
+        """Takes the next message; gives the transaction when it ends."""
         if message.kind >> 8 != _SUBSYSTEM:
             return None
         kind = message.kind & 0xFF
@@ -164,11 +181,10 @@ class _Transaction:
             self._touched = True
         return None
 
-    def _end(self, found: dict[int, bytes]) -> Alteration | None:
+    def _end(self, found: dict[int, bytes]) -> _Ended:
         touched, there = self._touched, self._there
         self.forget()
-        if not touched:
-            return None
         (generation,) = struct.unpack(">I", found[_GENERATION_ID])
         program = found.get(_PROCESS_NAME, b"?").rstrip(b"\0").decode(errors="replace")
-        return Alteration(generation, program, int.from_bytes(found.get(_PROCESS, b""), "big"), not there)
+        pid = int.from_bytes(found.get(_PROCESS, b""), "big")
+        return _Ended(Alteration(generation, program, pid, not there), touched)

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from gatewright.engine.addresses import IPNetwork
+from gatewright.engine.addresses import FAMILIES, IPNetwork
 from gatewright.kernel.apply import generation
 from gatewright.kernel.conntrack import table_use
 from gatewright.kernel.denial import counters, limits
@@ -88,7 +88,7 @@ def preflight(
         return [error]
     missing = [*_conntrack_problems(), *_feature_problems(nft)]
     if bridge or (bridge is None and pod_bridges(pod_ranges)):
-        missing += bridge_problems()
+        missing += bridge_problems({network.version for network in pod_ranges} or FAMILIES)
     return missing
 
 
@@ -140,15 +140,15 @@ def everything(table: str = _PROBE) -> Program:
     return Program.of(table, (*sets, *guarded), maps, chains, counters(chains), limits(options))
 
 
-def bridge_problems(switches: Path = BRIDGE_SWITCHES) -> list[KernelError]:
-    """What keeps packets between pods on one bridge away from the packet filter."""
+def bridge_problems(families: Collection[int] = FAMILIES, switches: Path = BRIDGE_SWITCHES) -> list[KernelError]:
+    """What keeps packets between pods on one bridge away from the packet filter, in the families that pods have."""
     bypass = "packets between pods on one bridge bypass the packet filter"
     if not switches.is_dir():
         return [BridgeNotFiltered(f"{bypass}: load br_netfilter ({switches} is missing)")]
     return [
         BridgeNotFiltered(f"IPv{family} {bypass}: set net.bridge.{name} to 1")
         for family, name in BRIDGE_SWITCH.items()
-        if (switches / name).read_text().strip() != "1"
+        if family in families and (switches / name).read_text().strip() != "1"
     ]
 
 

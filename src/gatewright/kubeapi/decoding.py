@@ -71,7 +71,10 @@ def _parse_json(body: bytes, kind: str) -> tuple[Any, list[str]]:
         return made
 
     try:
-        return json.loads(body, object_pairs_hook=build, parse_constant=_no_constant), duplicates
+        tree = json.loads(body, object_pairs_hook=build, parse_constant=_no_constant)
+        if b"\\u" in body:
+            json.dumps(tree, ensure_ascii=False).encode()  # an escape can stand for half a character
+        return tree, duplicates
     except (ValueError, RecursionError) as error:
         raise _unrecognized(kind, f"json parse error: {error}") from error
 

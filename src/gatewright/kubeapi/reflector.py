@@ -12,7 +12,8 @@ when it was asked:
   asked for.
 - Nothing that is cut counts: a page counts when all of it has come, an event with its newline, a list with its end.
 - 404 of a kind that a CustomResourceDefinition brings says that there is none: complete, with nothing. Where objects
-  are held it has to be said again, because a server behind a balancer may have said it by mistake.
+  are held it has to be said again, because a server behind a balancer may have said it by mistake. From then on the
+  versions of its group are asked for every 30 seconds: a cluster that has the kind in newer ones alone must say so.
 
 ========== ========================== ============================================================
 phase      asks for                   goes on to
@@ -20,7 +21,7 @@ phase      asks for                   goes on to
 STREAMING  a watch with the state     WATCHING at the end bookmark; LISTING where refused or ignored
 LISTING    a page                     LISTING with the next page; WATCHING after the last
 WATCHING   a watch from a version     WATCHING when it ends; STREAMING or LISTING after 410
-ABSENT     a page, every 30 seconds   LISTING once it is there
+ABSENT     versions of the group      LISTING once the version is there
 ========== ========================== ============================================================
 
 The caller sends `request()` when it is due, and tells what comes of it: `answered`, then `received` for each chunk,
@@ -34,14 +35,13 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gatewright.engine.snapshot import Changes
 from gatewright.errors import line
 from gatewright.kubeapi.backoff import delay
 from gatewright.kubeapi.framing import Lines, LineTooLong
 from gatewright.kubeapi.held import Gathering, Held
 from gatewright.kubeapi.status import Status, decode, failure, said
+from gatewright.kubeapi.updates import Update, Updates
 from gatewright.objects.api import NotAList
-from gatewright.objects.meta import Key, Object
 from gatewright.objects.watched import Event, Item, NotAnEvent, Reader
 
 PAGE = 500
@@ -57,7 +57,7 @@ PATIENCE = 30.0
 WATCH_PATIENCE = 90.0
 """The same of a watch: API servers send a bookmark every minute."""
 ABSENT_FOR = 30.0
-"""Seconds until a kind that is not there is asked for again."""
+"""Seconds on average until a kind that is not there is asked for again; a quarter more or less."""
 ABSENT_CONFIRMED = 10.0
 """Seconds for which there must be no answer but 404 until it is believed of a kind whose objects are held."""
 STEADY = 10.0
@@ -89,14 +89,6 @@ class Request:
     query: dict[str, str]
     due: float
     patience: float
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """What became different. `created` says of objects that came while watching when they were created (RFC 3339)."""
-
-    changes: Changes
-    created: tuple[tuple[Key, str], ...] = ()
 
 
 class Reflector:
@@ -142,7 +134,9 @@ class Reflector:
     def request(self) -> Request:
         """What to ask next, and when."""
         query, patience = dict(self._fields), PATIENCE
-        if self.phase in (Phase.LISTING, Phase.ABSENT):
+        if self.phase is Phase.ABSENT:
+            return Request(self._reader.group_path, {}, self._due, patience)
+        if self.phase is Phase.LISTING:
             query |= {"limit": str(self._limit)} if self._limit else {}
             query |= {"continue": self._following} if self._following else {}
         else:
@@ -177,7 +171,7 @@ class Reflector:
                 self._retry("an answer that does not end", now)
             return []
         self.last_event = now
-        updates = _Updates()
+        updates = Updates()
         try:
             for one in self._lines.feed(data):
                 if not self._take(self._reader.event(one), updates, now):
@@ -192,9 +186,11 @@ class Reflector:
             return []
         if self._status != 200:
             return self._refused(said(bytes(self._body), self._status), now)
-        if self.phase in (Phase.LISTING, Phase.ABSENT):
+        if self.phase is Phase.LISTING:
             return self._page(now)
-        if self.phase is Phase.STREAMING:
+        if self.phase is Phase.ABSENT:
+            self._served(now)
+        elif self.phase is Phase.STREAMING:
             self._stream_broke("the streaming list ended before its end", now)
         elif now - self._opened < SHORTEST:
             self._retry("the watch ended at once", now)
@@ -231,6 +227,8 @@ class Reflector:
             self._went_wrong(what, now, status.retry_after)
         else:
             self._retry(what, now, self._asked if self._asked is not None else status.retry_after)
+            if self.phase is Phase.ABSENT and status.code == 403:  # who may not ask for versions asks for objects
+                self._restart(Phase.LISTING)
         return []
 
     def _not_there(self, what: str, now: float) -> list[Update]:
@@ -246,8 +244,28 @@ class Reflector:
         changes = self.held.clear()
         self._restart(Phase.ABSENT)
         self.resource_version, self.last_error, self._failures = "", "", 0
-        self._due = now + ABSENT_FOR
+        self._due = now if first else self._later(now)
         return [Update(changes)] if first or changes.gone else []
+
+    def _served(self, now: float) -> None:
+        """The versions of the group of an absent kind have come."""
+        try:
+            versions = self._reader.versions(self._body)
+        except NotAList as error:
+            self._retry(line(error), now)
+            return
+        self._hang_up()
+        if self._reader.version in versions:
+            self._restart(Phase.LISTING)
+            self.last_error, self._due = "", now
+            return
+        named = ", ".join(versions)
+        what = f"{self._reader.group} is served in {named} alone, which this version of gatewright does not know"
+        self.last_error, self._due = f"{what}: its policies are not enforced", self._later(now)
+
+    def _later(self, now: float) -> float:
+        """When to ask again for what is not there."""
+        return now + ABSENT_FOR * (0.75 + self._chance() / 2)
 
     def _expired(self, what: str, now: float) -> None:
         """What was asked from is too old. A list whose pages expire is asked for in larger ones, at last in one."""
@@ -277,7 +295,6 @@ class Reflector:
             self._retry(what, now)
             self._restart(Phase.LISTING)
             return []
-        self.phase = Phase.LISTING
         if self._gathering is None:
             anew = _older(page.resource_version, self.resource_version)
             self._gathering = Gathering(self.held, anew=anew)
@@ -296,7 +313,7 @@ class Reflector:
 
     # Events.
 
-    def _take(self, event: Event, updates: _Updates, now: float) -> bool:
+    def _take(self, event: Event, updates: Updates, now: float) -> bool:
         """Take over one event. Whether the next one counts."""
         if event.type == "ERROR":
             self._error(decode(event.status) or failure(500, "an ERROR event without a Status"), now)
@@ -308,7 +325,7 @@ class Reflector:
             self._change(event.type, event.item, updates, now)
         return self.wants_more
 
-    def _gather(self, event: Event, updates: _Updates, now: float) -> None:
+    def _gather(self, event: Event, updates: Updates, now: float) -> None:
         """An event of a streaming list that is not yet whole."""
         assert self._gathering is not None
         if event.item is not None:
@@ -323,7 +340,7 @@ class Reflector:
             updates.whole(self._whole(self._gathering, event.resource_version))
             self.connected, self._opened = True, now
 
-    def _change(self, kind: str, item: Item, updates: _Updates, now: float) -> None:
+    def _change(self, kind: str, item: Item, updates: Updates, now: float) -> None:
         """An event after the list. What is repeated changes nothing; what is older than what is held is not true."""
         held = self.held.versions.get(item.key)
         deleted = kind == "DELETED"
@@ -412,35 +429,6 @@ class Reflector:
     def _hang_up(self) -> None:
         self.wants_more = self.connected = False
         self._body = bytearray()
-
-
-class _Updates:
-    """What the events of one chunk come to: of several that are about one object the last counts."""
-
-    def __init__(self) -> None:
-        self._done: list[Update] = []
-        self._objects: dict[Key, Object | None] = {}
-        self._created: dict[Key, str] = {}
-
-    def put(self, item: Object, created: str) -> None:
-        self._objects[item.key] = item
-        if created:
-            self._created[item.key] = created
-
-    def gone(self, key: Key) -> None:
-        self._objects[key] = None
-        self._created.pop(key, None)
-
-    def whole(self, update: Update) -> None:
-        """A list has become whole."""
-        self._done.append(update)
-
-    def finish(self) -> list[Update]:
-        if self._objects:
-            put = tuple([item for item in self._objects.values() if item is not None])
-            gone = tuple([key for key, item in self._objects.items() if item is None])
-            self._done.append(Update(Changes(put, gone), tuple(self._created.items())))
-        return self._done
 
 
 def _older(version: str, than: str) -> bool:

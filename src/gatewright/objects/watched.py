@@ -98,6 +98,14 @@ class _PodList(Lenient, frozen=True):
     metadata: _ListMeta = _ListMeta()
 
 
+class _Version(msgspec.Struct, frozen=True):
+    version: str
+
+
+class _Group(msgspec.Struct, frozen=True):
+    versions: tuple[_Version, ...]
+
+
 class _Line(msgspec.Struct, frozen=True):
     type: str
     object: msgspec.Raw
@@ -133,6 +141,18 @@ class Reader:
         """Where an API server serves all objects of the kind."""
         root = f"/apis/{self._api_version}" if self.group else f"/api/{self._api_version}"
         return f"{root}/{self.kind.plural}"
+
+    @property
+    def group_path(self) -> str:
+        """Where an API server says in which versions it serves the group."""
+        return f"/apis/{self.group}"
+
+    def versions(self, data: bytes | bytearray) -> tuple[str, ...]:
+        """The versions that an answer from there names. Raises NotAList."""
+        try:
+            return tuple(one.version for one in msgspec.json.decode(data, type=_Group).versions)
+        except _UNREADABLE as error:
+            raise NotAList(f"not a group as API servers tell of one: {error}") from error
 
     def page(self, data: bytes | bytearray) -> ItemPage:
         """One page of a list. Raises NotAList."""

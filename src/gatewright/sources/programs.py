@@ -23,7 +23,7 @@ LONGEST = 60.0
 MOST_SAID = 64 * 1024
 """Bytes of a program's complaints that are kept."""
 _CHUNK = 1 << 16
-_LOG_PREFIX = re.compile(r'^[EF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ("command failed" err=)?')
+_LOG_PREFIX = re.compile(r'^(error: |[EF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ("command failed" err=)?)')
 """What kubectl writes before an error: the time, its own source line."""
 
 

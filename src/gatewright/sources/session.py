@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatewright.sources.connection import opened
 from gatewright.sources.kubeconfig import ClusterUnavailable, Configuration, Where, configuration
 from gatewright.sources.login import Login, logged_in
 
 if TYPE_CHECKING:
+    import httpx2 as httpx
     from lightkube.config.models import User
 
 READ_AGAIN = 60.0
@@ -35,6 +37,29 @@ class Access:
 
     config: Configuration
     user: User
+
+
+class KeptClient:
+    """A client that stays open as long as the access is the same. For one thread."""
+
+    def __init__(self, timeout: float) -> None:
+        """`timeout`: seconds without an answer, where a request says no other."""
+        self._timeout = timeout
+        self._access: Access | None = None
+        self._client: httpx.Client | None = None
+
+    def of(self, access: Access) -> httpx.Client:
+        """The client with which to ask as this one. Raises what `connection.told` tells."""
+        if self._client is None or access is not self._access:
+            self.close()
+            self._client, self._access = opened(access.config, access.user, self._timeout), access
+        return self._client
+
+    def close(self) -> None:
+        """Leave nothing open."""
+        if self._client is not None:
+            self._client.close()
+        self._client = self._access = None
 
 
 class Session:

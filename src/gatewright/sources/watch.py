@@ -8,6 +8,7 @@ when it is stopped. What was delivered stays true until the next delivery says o
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 import threading
@@ -20,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 from gatewright.engine.snapshot import Changes
 from gatewright.errors import Problem, line
 from gatewright.kubeapi.backoff import retry_after
-from gatewright.kubeapi.reflector import Reflector, Request, Update
+from gatewright.kubeapi.reflector import Reflector, Request
+from gatewright.kubeapi.updates import Update
 from gatewright.objects.kinds import POLICY_GROUP
 from gatewright.objects.meta import Key
 from gatewright.objects.watched import Reader
-from gatewright.sources.connection import HEADERS, extensions, opened, told
+from gatewright.sources.connection import HEADERS, extensions, told
 from gatewright.sources.kubeconfig import ClusterUnavailable, Where
-from gatewright.sources.session import Access, Session
+from gatewright.sources.session import Access, KeptClient, Session
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -44,6 +46,8 @@ NODE_KINDS = (
 RUNNING_PODS = {"Pod": "status.phase!=Succeeded,status.phase!=Failed"}
 """Field selectors that leave out pods which have finished: no policy is about them, and jobs leave many behind."""
 
+MOST_PROBLEMS = 100
+"""Objects that cannot be read and are named in a status, which is made after every event."""
 CONNECTING = 5.0
 """Seconds until a connection is there. The longest that `stop` may take, but for a login program that is running."""
 _KEEP_ALIVE = (
@@ -234,11 +238,7 @@ class _Watcher:
             one.relists,
             one.reconnects,
             one.last_error,
-            tuple(
-                Problem("", f"{kind} {'/'.join(filter(None, path))}: {what}")
-                for (kind, *path), whats in one.held.problems.items()
-                for what in whats
-            ),
+            _problems(self.kind, one.held.problems),
             self._ended,
         )
 
@@ -250,8 +250,7 @@ class _Connection:
         self._stopping = stopping
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._access: Access | None = None
-        self._client: httpx.Client | None = None
+        self._client = KeptClient(CONNECTING)
 
     @contextlib.contextmanager
     def get(self, access: Access, request: Request) -> Iterator[httpx.Response]:
@@ -263,8 +262,7 @@ class _Connection:
         more = {**extensions(config), "trace": self._trace}
         with contextlib.ExitStack() as stack:
             with told(config, request.patience):
-                client = self._client_of(access)
-                answering = client.stream(
+                answering = self._client.of(access).stream(
                     "GET", request.path, params=request.query, headers=HEADERS, extensions=more, timeout=timeout
                 )
                 answer = stack.enter_context(answering)
@@ -278,15 +276,7 @@ class _Connection:
 
     def close(self) -> None:
         """Leave nothing open."""
-        if self._client is not None:
-            self._client.close()
-        self._client = self._access = None
-
-    def _client_of(self, access: Access) -> httpx.Client:
-        if self._client is None or access is not self._access:
-            self.close()
-            self._client, self._access = opened(access.config, access.user, CONNECTING), access
-        return self._client
+        self._client.close()
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
         """Learn of the socket when it is there, and again when TLS has taken it over."""
@@ -298,6 +288,18 @@ class _Connection:
                         self._socket.setsockopt(*option)
                 if self._stopping.is_set():
                     _shut(self._socket)
+
+
+def _problems(kind: str, found: Mapping[Key, tuple[str, ...]]) -> tuple[Problem, ...]:
+    """What is wrong with objects, by name; of very many the first, and how many more there are."""
+    told = [
+        Problem("", f"{kind} {'/'.join(filter(None, path))}: {what}")
+        for (_, *path), whats in itertools.islice(found.items(), MOST_PROBLEMS)
+        for what in whats
+    ]
+    if len(found) > MOST_PROBLEMS:
+        told.append(Problem("", f"{kind}: {len(found) - MOST_PROBLEMS} more objects cannot be read whole"))
+    return tuple(told)
 
 
 def _chunks(answer: httpx.Response, access: Access, request: Request) -> Iterator[bytes]:

@@ -42,6 +42,7 @@ class FakeNode:
         self.policed = False
         self.refuses = 0
         self.did: list[str] = []
+        self.bypassed: tuple[str, ...] = ()
         self.altered: list[Alteration] = []
         self.monitor, self._end = os.pipe()
 
@@ -63,6 +64,9 @@ class FakeNode:
 
     def is_policed(self) -> bool:
         return self.policed
+
+    def unfiltered(self, desired: Desired) -> tuple[str, ...]:
+        return self.bypassed
 
     def pods_moved(self) -> None:
         """No links here."""
@@ -196,6 +200,18 @@ def test_a_table_that_nobody_told_of_is_found_by_the_regular_check() -> None:
         agent.node.held = None
         agent.until(lambda: agent.loop.progress.repairs == 1)
         agent.in_step()
+
+
+def test_packets_that_bypass_the_program_are_said_until_they_do_not() -> None:
+    with running(Settings(NODE, log_group=None, spoof_guard=False, check_every=0.05)) as agent:
+        agent.node.bypassed = ("bridge cni0: packets between its pods bypass the packet filter",)
+        for each in everything(P0):
+            agent.deliver(each)
+        agent.until(lambda: agent.loop.unfiltered)
+        assert agent.troubles.lines == ("bridge: bridge cni0: packets between its pods bypass the packet filter",)
+        agent.node.bypassed = ()
+        agent.until(lambda: not agent.loop.unfiltered)
+        assert not agent.troubles.lines
 
 
 def test_a_fault_of_ours_leaves_what_is_in_force_and_begins_anew(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from gatewright.engine.compile import Compiled, compile_snapshot
-from gatewright.engine.connectivity import connections
 from gatewright.engine.snapshot import Snapshot
 from gatewright.engine.view import View, by_workload
 from gatewright.objects.read import decode
@@ -66,7 +65,7 @@ def compiled(objects: Sequence[Json]) -> Compiled:
 def view(objects: Sequence[Json]) -> View:
     """What `list` shows of the objects."""
     cluster = compiled(objects)
-    return by_workload(cluster, connections(cluster))
+    return by_workload(cluster)
 
 
 def _metadata(name: str, namespace: str, owner: tuple[str, str] | None) -> Json:

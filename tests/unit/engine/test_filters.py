@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gatewright.engine.connectivity import connections
 from gatewright.engine.filters import Filter, label_filter, port_filter
 from gatewright.engine.label_query import BadSelector, parse_selector
 from gatewright.engine.selectors import matches
@@ -20,7 +19,7 @@ CLUSTER = compiled(
         policy("db", only_from({"matchLabels": {"app": "db"}}, app="web")),
     ]
 )
-VIEW = by_workload(CLUSTER, connections(CLUSTER))
+VIEW = by_workload(CLUSTER)
 
 
 def kept(one: Filter) -> list[str]:

@@ -118,7 +118,7 @@ def test_pods_stand_alone_when_asked_to() -> None:
 def test_the_policies_of_a_side() -> None:
     objects = [pod("web-0", app="web"), policy("web", only_from({}, app="none")), pod("db", namespace="y")]
     cluster = compiled(objects)
-    answer = Answer(cluster, by_workload(cluster, connections(cluster)))
+    answer = Answer(cluster, by_workload(cluster))
     web, db = (next(one for one in answer.view.groups if one.namespace == where) for where in "xy")
     assert [one.policy for one in answer.policies(web, Direction.INGRESS)] == ["NetworkPolicy x/web"]
     assert answer.policies(web, Direction.EGRESS) == answer.policies(db, Direction.INGRESS) == ()

@@ -92,8 +92,15 @@ def test_a_lack_of_permission_says_what_helps() -> None:
 def test_a_bridge_that_is_not_filtered_is_named_for_each_family(tmp_path: Path) -> None:
     (tmp_path / "bridge-nf-call-iptables").write_text("1\n")
     (tmp_path / "bridge-nf-call-ip6tables").write_text("0\n")
-    (problem,) = bridge_problems(tmp_path)
+    (problem,) = bridge_problems(switches=tmp_path)
     assert isinstance(problem, BridgeNotFiltered)
     assert "set net.bridge.bridge-nf-call-ip6tables to 1" in str(problem)
-    (missing,) = bridge_problems(tmp_path / "nowhere")
+    (missing,) = bridge_problems(switches=tmp_path / "nowhere")
     assert "load br_netfilter" in str(missing)
+
+
+def test_only_the_families_that_pods_have_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "bridge-nf-call-iptables").write_text("1\n")
+    (tmp_path / "bridge-nf-call-ip6tables").write_text("0\n")
+    assert bridge_problems({4}, tmp_path) == []
+    assert len(bridge_problems({4, 6}, tmp_path)) == 1

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewright.engine.model import Action, Direction, DirectionRules, RuleOrigin, Tier, TierRules
-from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC
-from gatewright.kernel.cover import disjoint, elements, reach
+from gatewright.engine.ports import ALL_TRAFFIC, NO_TRAFFIC, PortSet, normalize
+from gatewright.kernel.cover import cover, reach
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
+from gatewright.kernel.segments import Segment, disjoint, patched
 from gatewright.kernel.table import Program
 from tests.unit.kernel import cases
 from tests.unit.kernel.cases import World, accept, isolated, tcp, udp, world
@@ -79,6 +80,24 @@ def test_disjoint_segments_carry_the_union_of_their_ports() -> None:
     assert segments == [(0, 4, tcp(80)), (5, 9, both), (10, 19, udp(53)), (20, 24, both), (25, 29, tcp(80))]
 
 
+PLACES = range(6)
+SOME_TRAFFIC = (NO_TRAFFIC, tcp((80, 90)), udp((53, 54)), tcp((80, 90)) | udp((53, 54)))
+
+
+@given(
+    st.lists(st.sampled_from(SOME_TRAFFIC), min_size=len(PLACES), max_size=len(PLACES)),
+    st.dictionaries(st.sampled_from(PLACES), st.sampled_from(SOME_TRAFFIC), max_size=3),
+)
+def test_patched_segments_are_those_made_anew(covered: list[PortSet], changes: dict[int, PortSet]) -> None:
+    def segments(ports: list[PortSet]) -> list[Segment]:
+        return disjoint({one: normalize((n, n) for n in PLACES if ports[n] == one) for one in SOME_TRAFFIC if one})
+
+    old = segments(covered)
+    new = segments([changes.get(place, ports) for place, ports in enumerate(covered)])
+    assert patched(old, changes) == (new, set(old) - set(new), set(new) - set(old))
+    assert old == segments(covered)
+
+
 def test_a_pod_that_nothing_restricts_stands_in_no_map() -> None:
     program = node_program(world(2, ingress={0: isolated(IN)}), range(2))
     assert len(map_entries(program, "ingress4")) == 1
@@ -100,7 +119,7 @@ def test_a_host_network_pod_and_one_without_address_are_no_subjects() -> None:
 
 def test_a_peer_without_address_contributes_nothing() -> None:
     pods = (cases.pod(0), cases.pod(1, v4=False, v6=False))
-    assert elements(reach([accept(tcp(80), pods=(1,))]), pods.__getitem__) == {}
+    assert cover(reach([accept(tcp(80), pods=(1,))]), pods.__getitem__).elements == {}
 
 
 def test_a_single_stack_pod_stands_in_the_map_of_its_family_only() -> None:
@@ -166,4 +185,4 @@ def test_everyone_on_everything_needs_no_set() -> None:
 
 def test_a_rule_that_covers_no_traffic_makes_no_set() -> None:
     rule = accept(NO_TRAFFIC, pods=(0,), blocks=("10.0.0.0/8",))
-    assert elements(reach([rule]), (cases.pod(0),).__getitem__) == {}
+    assert cover(reach([rule]), (cases.pod(0),).__getitem__).elements == {}

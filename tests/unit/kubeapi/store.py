@@ -53,6 +53,7 @@ class Store:
     compacted: int = 0
     streams: str = "yes"
     past: dict[int, list[Json]] = field(default_factory=dict)
+    versions: tuple[str, ...] = ("v1",)
 
     def put(self, name: str, namespace: str = "shop", **fields: Any) -> Json:
         """Create or replace an object. What is held from then on."""
@@ -82,6 +83,10 @@ class Store:
     def state(self) -> dict[Key, str]:
         """The version of every object."""
         return {key: item["metadata"]["resourceVersion"] for key, item in self.objects.items()}
+
+    def group(self) -> Json:
+        """What is said of the group of the kind."""
+        return {"kind": "APIGroup", "versions": [{"groupVersion": f"g/{one}", "version": one} for one in self.versions]}
 
     def page(self, query: dict[str, str]) -> tuple[int, Json]:
         """(status, body) of a list."""

@@ -474,14 +474,59 @@ def test_a_kind_that_is_not_there_is_complete_with_nothing_and_asked_for_every_h
     [update] = driver.updates
     assert (update.changes.put, update.changes.gone, driver.machine.complete) == ((), (), True)
     assert (driver.machine.absent, driver.machine.last_error) == (True, "")
+    assert driver.machine.request().due == driver.now
     for _ in range(3):
-        assert driver.machine.request().due == driver.now + ABSENT_FOR
-        assert "watch" not in driver.machine.request().query
+        assert (driver.due().path, driver.due().query) == ("/apis/", {})
         driver.answer(404, body)
+        assert driver.machine.request().due == driver.now + ABSENT_FOR
     assert len(driver.updates) == 1
     driver.store.put("a")
     driver.settle()
     assert driver.versions == driver.store.state
+
+
+def test_a_group_that_is_served_without_the_kind_is_not_asked_about_in_a_loop() -> None:
+    driver = Driver(Store(), reflector(optional=True))
+    driver.answer(404, b"")
+    driver.open()
+    for _ in range(3):
+        assert driver.due().path == "/api/v1/pods"
+        driver.answer(404, b"")
+        assert (driver.machine.absent, driver.machine.request().due) == (True, driver.now + ABSENT_FOR)
+        driver.open()
+    assert len(driver.updates) == 1
+
+
+def test_a_kind_that_is_served_in_newer_versions_alone_is_said() -> None:
+    """It would otherwise look as if the cluster had no such policies."""
+    driver = Driver(Store(versions=("v3", "v2")), reflector(optional=True))
+    driver.answer(404, b"")
+    driver.open()
+    assert driver.machine.absent
+    assert driver.machine.last_error == (
+        " is served in v3, v2 alone, which this version of gatewright does not know: its policies are not enforced"
+    )
+    assert driver.machine.request().due == driver.now + ABSENT_FOR
+    driver.store.versions = ("v2", "v1")
+    driver.settle()
+    assert (driver.machine.absent, driver.machine.last_error) == (False, "")
+
+
+NO_GROUP = {
+    "rights": (403, json.dumps(status(403, "Forbidden", "forbidden")).encode(), "/api/v1/pods"),
+    "busy": (429, json.dumps(status(429, "TooManyRequests", "too many")).encode(), "/apis/"),
+    "HTML": (200, b"<html>", "/apis/"),
+}
+
+
+@pytest.mark.parametrize("name", NO_GROUP)
+def test_who_is_not_told_the_versions_asks_again(name: str) -> None:
+    code, body, then = NO_GROUP[name]
+    driver = Driver(Store(), reflector(optional=True))
+    driver.answer(404, b"")
+    driver.answer(code, body)
+    assert driver.due().path == then
+    driver.settle()
 
 
 def test_a_kind_whose_definition_is_deleted_loses_its_objects_once_that_is_certain() -> None:

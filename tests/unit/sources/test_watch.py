@@ -8,8 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,20 @@ from typing import Any
 import pytest
 
 from gatewright.kubeapi import reflector
-from gatewright.objects.meta import Key, Object
 from gatewright.sources import kubeconfig as configuration
-from gatewright.sources import session
+from gatewright.sources import session, watch
 from gatewright.sources.kubeconfig import Where
-from gatewright.sources.watch import NODE_KINDS, ClusterWatch, Delivery, KindStatus
+from gatewright.sources.watch import NODE_KINDS, ClusterWatch, Delivery
 from tests.unit.kubeapi.store import Store
 from tests.unit.sources import certificates
 from tests.unit.sources.apiserver import kubeconfig
 from tests.unit.sources.certificates import Certificates
+from tests.unit.sources.following import POD, Following
 from tests.unit.sources.test_secure_cluster import credential, login
 from tests.unit.sources.watchserver import PODS, WatchServer, watched
 
 POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"
 CLUSTER_POLICIES = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
-POD = (("", "Pod"),)
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
@@ -54,55 +52,6 @@ def stocked() -> WatchServer:
 def server(pems: Certificates) -> Iterator[WatchServer]:
     with watched(stocked(), pems.server()) as running:
         yield running
-
-
-@dataclass
-class Following:
-    """A watch, and the objects that its deliveries come to."""
-
-    where: Where
-    kinds: tuple[tuple[str, str], ...] = POD
-    options: dict[str, Any] = field(default_factory=dict)
-    deliveries: list[Delivery] = field(default_factory=list)
-    objects: dict[Key, Object] = field(default_factory=dict)
-    heard: threading.Condition = field(default_factory=threading.Condition)
-
-    def __enter__(self) -> Following:
-        self.watch = ClusterWatch(self.where, self.kinds, self.deliver, chance=lambda: 0.0, **self.options)
-        self.watch.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.watch.stop()
-        assert [one.name for one in threading.enumerate() if one.name.startswith("watch ")] == []
-
-    def deliver(self, delivery: Delivery) -> None:
-        with self.heard:
-            self.deliveries.append(delivery)
-            for key in delivery.changes.gone:
-                self.objects.pop(key, None)
-            self.objects.update({item.key: item for item in delivery.changes.put})
-            self.heard.notify_all()
-
-    def holds(self, *names: str) -> None:
-        """Wait until these are the objects."""
-        with self.heard:
-            assert self.heard.wait_for(lambda: self.names == list(names), 10), (self.names, self.status())
-
-    def until(self, true: Callable[[KindStatus], object]) -> KindStatus:
-        """Wait until the status of the first kind is as wanted."""
-        end = time.monotonic() + 10
-        while not true(self.status()):
-            assert time.monotonic() < end, self.status()
-            time.sleep(0.01)
-        return self.status()
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(name for _, _, name in self.objects)
-
-    def status(self) -> KindStatus:
-        return self.watch.status()[0]
 
 
 def config(tmp_path: Path, server: WatchServer, pems: Certificates, **more: Any) -> Where:
@@ -270,6 +219,20 @@ def test_a_policy_that_cannot_be_read_is_said_and_the_last_good_one_stays(server
             store.delete("p")
         following.holds()
         assert following.status().problems == ()
+
+
+def test_of_very_many_unreadable_objects_some_are_named_and_the_others_counted(
+    server: WatchServer, where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MOST_PROBLEMS", 2)
+    server.stores[POLICIES] = Store()
+    with server.change(POLICIES) as store:
+        for number in range(5):
+            store.put(f"p{number}", spec={"podSelector": 3}, status=None)
+    with Following(where, kinds=(("networking.k8s.io", "NetworkPolicy"),)) as following:
+        problems = following.until(lambda status: status.problems).problems
+    assert [str(one).partition(": ")[0] for one in problems[:2]] == ["NetworkPolicy shop/p0", "NetworkPolicy shop/p1"]
+    assert str(problems[2]) == "NetworkPolicy: 3 more objects cannot be read whole"
 
 
 # Dead connections.

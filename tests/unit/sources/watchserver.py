@@ -97,6 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.whole(*given)
         elif server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
             self.whole(401, {}, b'{"kind":"Status","message":"Unauthorized","reason":"Unauthorized","code":401}')
+        elif any(path.startswith(f"{parts.path}/") for path in server.stores) and parts.path.startswith("/apis/"):
+            versions = {path.split("/")[3] for path in server.stores if path.startswith(f"{parts.path}/")}
+            self.whole(200, {}, json.dumps({"versions": [{"version": one} for one in sorted(versions)]}).encode())
         elif parts.path not in server.stores:
             self.whole(404, {}, b"404 page not found\n")
         elif "watch" in query:

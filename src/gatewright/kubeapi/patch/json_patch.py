@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 MOST_OPERATIONS = 10_000
 """Operations of one patch, as an API server bounds them."""
+
+
+MOST_COPIED = 3 * 1024 * 1024
+"""Bytes of JSON that the copies of one patch may make together: each can double what is there."""
 
 
 class PatchError(ValueError):
@@ -19,8 +24,19 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
         raise PatchError("a JSON patch is a list of operations")
     if len(operations) > MOST_OPERATIONS:
         raise PatchError(f"more than {MOST_OPERATIONS} operations")
-    tree = copy.deepcopy(tree)
+    try:
+        return _apply_all(copy.deepcopy(tree), operations)
+    except RecursionError as error:
+        raise PatchError("what it makes is nested too deeply") from error
+
+
+def _apply_all(tree: Any, operations: list[Any]) -> Any:
+    copied = 0
     for operation in operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            copied += len(json.dumps(_find(tree, _pointer(operation.get("from")))))
+            if copied > MOST_COPIED:
+                raise PatchError(f"its copies make more than {MOST_COPIED} bytes")
         tree = _apply(tree, operation)
     return tree
 

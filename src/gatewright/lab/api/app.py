@@ -20,27 +20,31 @@ from gatewright.kubeapi.status import StatusDetails
 from gatewright.lab.api import discovery, forms, options, reviews, routes
 from gatewright.lab.api.exchange import TEXT, Request, Response, refusal
 from gatewright.lab.api.lifecycle import DELETED_WHOLE
+from gatewright.lab.api.node import Node, NoSuchLog
 from gatewright.lab.api.openapi import Documents
 from gatewright.lab.api.options import Chosen, chosen
 from gatewright.lab.api.resources import Tree
 from gatewright.lab.api.routes import Route
 from gatewright.lab.api.store import Entry
+from gatewright.lab.api.streams import Streams
 from gatewright.lab.api.subresources import Subresources, status_body
 from gatewright.lab.api.verbs import APPLY_PATCH, PATCHES, Target, Verbs, Written
 from gatewright.lab.api.watching import Watch
 from gatewright.objects.decode import Fault
 
 MOST_WATCHES = 1_000
+PLAIN = "text/plain"
 _HEALTH = frozenset(("healthz", "livez", "readyz"))
 
 
 class App:
     """Answers requests that have shown the token."""
 
-    def __init__(self, verbs: Verbs) -> None:
+    def __init__(self, verbs: Verbs, node: Node | None = None) -> None:
         self.verbs = verbs
         self.documents = Documents(verbs.types)
         self.subresources = Subresources(verbs)
+        self.streams = Streams(verbs, node)
         self.watches: set[Watch] = set()
 
     async def answer(self, request: Request) -> Response:
@@ -114,6 +118,10 @@ class App:
     async def _resource(self, found: Route, target: Target, request: Request) -> Response:
         if found.what == "collection":
             return await self._collection(target, request)
+        if target.resource.kind == "Pod" and target.subresource == "log":
+            return await self._logs(target, request)
+        if target.resource.kind == "Pod" and target.subresource in ("exec", "portforward"):
+            raise self.streams.refuse(target)
         if target.subresource not in ("", "status") or (target.subresource == "status" and not target.resource.status):
             body, code = await self.subresources.answer(target, request, lambda kind: self._body(request, kind)[0])
             return Response(code, body)
@@ -163,6 +171,16 @@ class App:
         finally:
             watch.close()
             self.watches.discard(watch)
+
+    async def _logs(self, target: Target, request: Request) -> Response:
+        if request.method != "GET":
+            raise failure.not_allowed()
+        pieces = self.streams.logs(target, request.query)
+        try:
+            first = await anext(pieces, b"")
+        except NoSuchLog as error:
+            raise failure.bad_request(str(error)) from error
+        return Response(200, content_type=PLAIN, stream=_resumed(first, pieces))
 
     async def _object(self, target: Target, request: Request) -> Response:
         method, resource = request.method, target.resource
@@ -230,6 +248,12 @@ def _form(request: Request) -> forms.Form:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if " " <= c <= "~" else "?" for c in escaped) + '"'
+
+
+async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

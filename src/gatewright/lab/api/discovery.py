@@ -32,6 +32,9 @@ def subresources(resource: Resource) -> list[Tree]:
         found.append(_subresource("status", "", "", resource.kind, ["get", "patch", "update"]))
     if resource.kind == "Pod":
         found.append(_subresource("binding", "", "v1", "Binding", ["create"]))
+        found.append(_subresource("exec", "", "v1", "PodExecOptions", ["create", "get"]))
+        found.append(_subresource("log", "", "", "Pod", ["get"]))
+        found.append(_subresource("portforward", "", "v1", "PodPortForwardOptions", ["create", "get"]))
         found.append(_subresource("eviction", "policy", "v1", "Eviction", ["create"]))
     if resource.kind == "Namespace":
         found.append(_subresource("finalize", "", "", "Namespace", ["update"]))

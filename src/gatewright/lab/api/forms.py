@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from gatewright.kubeapi import tables
 from gatewright.kubeapi.failure import fail
+from gatewright.lab.api import tables
 from gatewright.lab.api.resources import Resource
 from gatewright.lab.api.store import Entry
 from gatewright.lab.api.verbs import Listed

@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from gatewright.kubeapi.decoding import LARGEST_BODY
-from gatewright.kubeapi.failure import Failure, fail
+from gatewright.kubeapi.failure import Failure, fail, no_such_resource
 from gatewright.lab.api.app import App
 from gatewright.lab.api.exchange import Request, Response, refusal
-from gatewright.lab.api.options import parameters
-from gatewright.lab.api.routes import segments
+from gatewright.lab.api.options import pairs, parameters
+from gatewright.lab.api.routes import route, segments
+from gatewright.lab.api.streams import MOST_ARGUMENTS
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -43,10 +44,7 @@ class HTTP:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http":
+            await self._websocket(scope, receive, send)
             return
         try:
             response = await self._answer(scope, receive)
@@ -61,14 +59,41 @@ class HTTP:
         await _send(response, scope["method"], receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        given = headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, self._authorization):
-            raise fail(401, "Unauthorized")
+        headers = self._admitted(scope)
         body = await _body(receive)
         parts = segments(scope.get("raw_path") or b"")
         query = parameters(scope["query_string"])
         return await self._app.answer(Request(scope["method"], parts, query, headers, body))
+
+    def _admitted(self, scope: Scope) -> dict[str, str]:
+        """The headers of a request that shows the token. Raises Failure (401)."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, self._authorization):
+            raise fail(401, "Unauthorized")
+        return headers
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self._admitted(scope)
+            found = route(segments(scope.get("raw_path") or b""))
+            if found is None or found.target is None or found.target.resource.kind != "Pod":
+                raise no_such_resource()
+            query = pairs(scope["query_string"], MOST_ARGUMENTS)
+            opened = self._app.streams.open(found.target, query, list(scope.get("subprotocols") or ()))
+        except Failure as refused:
+            await _deny(refusal(refused.status), send)
+            return
+        await send({"type": "websocket.accept", "subprotocol": opened.protocol})
+        await opened.serve(receive, send)
+
+
+async def _deny(response: Response, send: Send) -> None:
+    """Answer a WebSocket's opening as any other request that is refused."""
+    headers = [(b"content-type", response.content_type.encode()), (b"content-length", str(len(response.body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": response.body})
 
 
 async def _body(receive: Receive) -> bytes:

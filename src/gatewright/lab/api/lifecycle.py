@@ -7,10 +7,11 @@ an object is deleted at once or waits (finalizers, graceful deletion) is decided
 from __future__ import annotations
 
 import base64
-import copy
 import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from gatewright.kubeapi.failure import bad_request
 from gatewright.lab.api.defaults import admit, apply_defaults
@@ -33,6 +34,12 @@ def now() -> str:
 def stamp(time: datetime) -> str:
     """A time in seconds, as objects carry it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def copied(tree: Tree) -> Tree:
+    """An object that may be changed without the first one; by way of JSON, which is several times as fast as `copy`."""
+    again: Tree = msgspec.json.decode(msgspec.json.encode(tree))
+    return again
 
 
 def generated(prefix: str) -> str:
@@ -169,7 +176,7 @@ def finished(tree: Tree) -> bool:
 
 def condemned(resource: Resource, old: Tree, grace: int | None, propagation: str) -> Tree | None:
     """The object on its way out; None where it goes at once."""
-    tree = copy.deepcopy(old)
+    tree = copied(old)
     metadata = tree["metadata"]
     finalizers = [one for one in metadata.get("finalizers") or () if one not in (FOREGROUND, ORPHAN)]
     finalizers += {"Foreground": [FOREGROUND], "Orphan": [ORPHAN]}.get(propagation, [])
@@ -198,7 +205,7 @@ def condemned(resource: Resource, old: Tree, grace: int | None, propagation: str
 
 def ended(old: Tree) -> Tree:
     """A pod whose time is over, as its watchers see it before it is gone."""
-    tree = copy.deepcopy(old)
+    tree = copied(old)
     metadata = tree["metadata"]
     if not metadata.get("deletionTimestamp"):
         metadata["generation"] = metadata.get("generation", 0) + 1

@@ -13,13 +13,15 @@ from typing import Any
 
 import msgspec
 
-from gatewright.kubeapi import failure
+from gatewright.kubeapi import failure, openapi_protobuf
 from gatewright.kubeapi.types import Field, Type, TypeTable
 from gatewright.lab.api.exchange import JSON, TEXT, Request, Response
 from gatewright.lab.api.resources import GROUP_VERSIONS, RESOURCES, Resource
 from gatewright.objects.schema import Schema
 
 Tree = dict[str, Any]
+SECOND = "v2 of OpenAPI"
+"""Stands for the one document of all types where others are of a group version."""
 _SCALARS: dict[str, Tree] = {
     "string": {"type": "string"},
     "boolean": {"type": "boolean"},
@@ -45,6 +47,7 @@ class Documents:
     def __init__(self, types: TypeTable) -> None:
         self._types = types
         self._document = lru_cache(maxsize=4)(self._made)
+        self._in_protobuf = lru_cache(maxsize=1)(self._made_in_protobuf)
 
     def version(self) -> Tree:
         """`/version`: the release whose API this is, and who serves it."""
@@ -67,9 +70,17 @@ class Documents:
 
     def _second(self, request: Request) -> Response:
         accept = request.headers.get("accept", "")
+        if any(one in accept for one in openapi_protobuf.ACCEPTED):
+            return _tagged(self._in_protobuf(), request, openapi_protobuf.MEDIA_TYPE)
         if accept and not any(one in accept for one in (JSON, "*/*", "application/*")):
-            raise failure.fail(406, f"only the following media types are accepted: {JSON}", "NotAcceptable")
-        return _tagged(self._document("", "v2 of OpenAPI"), request, JSON)
+            types = f"{JSON}, {openapi_protobuf.MEDIA_TYPE}"
+            raise failure.fail(406, f"only the following media types are accepted: {types}", "NotAcceptable")
+        return _tagged(self._document("", SECOND), request, JSON)
+
+    def _made_in_protobuf(self) -> bytes:
+        """The definitions alone: with them kubectl checks the objects of a List, and paths are for nobody."""
+        tree = msgspec.json.decode(self._document("", SECOND))
+        return openapi_protobuf.document({**tree, "paths": {}})
 
     def _index(self) -> bytes:
         paths = {}

@@ -19,16 +19,17 @@ _FALSE = frozenset(("false", "0", "f", "F", "FALSE", "False", ""))
 LONGEST_MANAGER = 128
 
 
-def parameters(query: bytes) -> dict[str, str]:
-    """The parameters of a query; of one that stands twice the first counts, as in Go."""
-    found: dict[str, str] = {}
+def pairs(query: bytes, most: int = 100) -> list[tuple[str, str]]:
+    """The parameters of a query in order, as often as they stand there. Raises Failure (400)."""
     try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=most)
     except ValueError as error:
         raise bad_request(f"the query cannot be read: {error}") from error
-    for name, value in pairs:
-        found.setdefault(name, value)
-    return found
+
+
+def parameters(query: bytes) -> dict[str, str]:
+    """The parameters of a query; of one that stands twice the first counts, as in Go."""
+    return dict(reversed(pairs(query)))
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:

@@ -18,25 +18,32 @@ from gatewright.lab.api.caretaker import Caretaker, found_cluster
 from gatewright.lab.api.credentials import Credentials, credentials, write_kubeconfig
 from gatewright.lab.api.http import HTTP
 from gatewright.lab.api.journal import Journal
+from gatewright.lab.api.node import Node
 from gatewright.lab.api.store import WINDOW, Store
 from gatewright.lab.api.verbs import Verbs
 from gatewright.lab.errors import LabError
 
 HOST = "127.0.0.1"
 """The endpoint is for this machine alone."""
+_LARGEST_MESSAGE = 1 << 20
+"""Bytes of one message of a stream."""
 _GRACE = 2
 """Seconds that open requests have when the endpoint stops; watches end with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the state is, on which port (0: a free one), where the kubeconfig goes, how many changes are remembered."""
+    """Where the state is, on which port (0: a free one), where the kubeconfig goes, how many changes are remembered.
+
+    `node` runs the pods, as far as anybody does.
+    """
 
     data: Path
     port: int = 0
     kubeconfig: Path | None = None
     window: int = WINDOW
     ranges: Ranges = field(default_factory=Ranges)
+    node: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     path = settings.kubeconfig or settings.data / "kubeconfig"
     try:
         await found_cluster(verbs)
-        async with _serving(HTTP(App(verbs), keys.token), listening, keys):
+        async with _serving(HTTP(App(verbs, settings.node), keys.token), listening, keys):
             write_kubeconfig(path, url, keys)
             yield Running(url, path, verbs, keys)
     finally:
@@ -103,7 +110,8 @@ async def _serving(app: HTTP, listening: socket.socket, keys: Credentials) -> As
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="none",
+        ws="wsproto",
+        ws_max_size=_LARGEST_MESSAGE,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -44,6 +44,8 @@ class Entry:
     uid: str = ""
     owners: tuple[str, ...] = ()
     deleting: bool = False
+    line: tuple[str, bytes] | None = field(default=None, repr=False)
+    """The line by which watches tell of it, kept for the watchers that come after the first."""
 
     def tree(self) -> Tree:
         """The object, made anew: the caller may change it."""
@@ -198,6 +200,10 @@ class Store:
         listeners = self._listeners.setdefault(f"{resource.plural}.{resource.group}" if resource else "", set())
         listeners.add(listener)
         return lambda: listeners.discard(listener)
+
+    def listening(self, resource: Resource) -> int:
+        """How many listen to a resource."""
+        return len(self._listeners.get(f"{resource.plural}.{resource.group}", ()))
 
     # Writing: what is staged counts.
 

@@ -12,15 +12,15 @@ from gatewright.kubeapi.decoding import decode, parse
 from gatewright.kubeapi.patch.json_patch import PatchError, apply_json_patch
 from gatewright.kubeapi.patch.merge import apply_merge_patch
 from gatewright.kubeapi.status import Status, StatusDetails, encode
-from gatewright.kubeapi.tables import selector_text
 from gatewright.lab.api import lifecycle, options
 from gatewright.lab.api.exchange import Request
 from gatewright.lab.api.resources import Tree
+from gatewright.lab.api.tables import selector_text
 from gatewright.lab.api.verbs import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Target, Verbs
 from gatewright.objects.decode import Fault
 
 Answer = tuple[bytes, int]
-_STREAMS = frozenset(("attach", "exec", "log", "portforward", "proxy", "ephemeralcontainers", "resize"))
+_ABSENT = frozenset(("attach", "proxy", "ephemeralcontainers", "resize"))
 
 
 class Subresources:
@@ -40,7 +40,7 @@ class Subresources:
             return await self._eviction(target, request, body)
         if kind == "Namespace" and name == "finalize":
             return await self._finalize(target, request, body)
-        if kind == "Pod" and name in _STREAMS:
+        if kind == "Pod" and name in _ABSENT:
             self.verbs.get(target)
             raise failure.not_implemented(f"the subresource {name} of pods")
         raise failure.no_such_resource()

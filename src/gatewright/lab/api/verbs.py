@@ -5,13 +5,12 @@ Every method decides without waiting, on the newest state, and waits only for th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gatewright.kubeapi import failure
-from gatewright.kubeapi.decoding import decode
+from gatewright.kubeapi.decoding import decode, too_deep
 from gatewright.kubeapi.failure import Failure
 from gatewright.kubeapi.patch.json_patch import PatchError, apply_json_patch
 from gatewright.kubeapi.patch.managed import Manager, after_update, apply_configuration
@@ -24,6 +23,7 @@ from gatewright.lab.api import lifecycle, rules
 from gatewright.lab.api.allocation import Ranges, allocate
 from gatewright.lab.api.defaults import admit
 from gatewright.lab.api.journal import Key
+from gatewright.lab.api.lifecycle import copied
 from gatewright.lab.api.options import Chosen, DeleteOptions, ListOptions, WriteOptions, token
 from gatewright.lab.api.resources import NAMESPACES, Resource, Tree
 from gatewright.lab.api.store import Entry, Store, key_of
@@ -177,7 +177,7 @@ class Verbs:
         metadata = clean.get("metadata") or {}
         self._same_object(target, old, metadata.get("uid"), metadata.get("resourceVersion"))
         forgotten = metadata.get("managedFields") == []
-        before = copy.deepcopy(old)
+        before = copied(old)
         if forgotten:
             before["metadata"].pop("managedFields", None)
         new = lifecycle.updated(target.resource, before, clean, target.subresource)
@@ -215,6 +215,8 @@ class Verbs:
         wanted = self.types[target.resource.type]
         try:
             tree = self._patched(old, patch, how, target.resource, wanted)
+            if too_deep(tree):
+                raise PatchError("what it makes is nested too deeply")
         except PatchError as error:
             raise _rejected(str(error)) from error
         clean, warnings = self._decoded(target.resource, tree, options, duplicates)
@@ -261,7 +263,7 @@ class Verbs:
             return await self._create(target, new, options, lambda _: owners, warnings)
         old = entry.tree()
         self._same_object(target, old, metadata.get("uid"), metadata.pop("resourceVersion", None))
-        live = {"apiVersion": resource.api_version, "kind": resource.kind, **copy.deepcopy(old)}
+        live = {"apiVersion": resource.api_version, "kind": resource.kind, **copied(old)}
         made = apply_configuration(wanted, live, clean, manager, now, options.force)
         owners = made["metadata"].pop("managedFields")
         made["metadata"].pop("resourceVersion", None)
@@ -271,11 +273,11 @@ class Verbs:
         """Set how many replicas a workload wants."""
         old = self._newest(target)
         self._same_object(target, old, None, revision)
-        tree = copy.deepcopy(old)
+        tree = copied(old)
         tree["spec"]["replicas"] = replicas
         tree["metadata"].pop("resourceVersion", None)
         owner = Target(target.resource, target.namespace, target.name)
-        new = lifecycle.updated(target.resource, copy.deepcopy(old), tree)
+        new = lifecycle.updated(target.resource, copied(old), tree)
         self._check(owner, rules.faults(target.resource, new))
         manager = Manager(options.manager, "Update", target.resource.api_version, "scale")
         new["metadata"]["managedFields"] = self._owners(owner, old, new, manager)
@@ -284,7 +286,7 @@ class Verbs:
     async def mutate(self, target: Target, change: Callable[[Tree], None], manager: str) -> Tree:
         """Change an object from within, as a controller of a cluster does."""
         old = self._newest(target)
-        new = copy.deepcopy(old)
+        new = copied(old)
         change(new)
         owner = Manager(manager, "Update", target.resource.api_version, target.subresource)
         new["metadata"]["managedFields"] = self._owners(target, old, new, owner)

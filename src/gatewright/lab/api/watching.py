@@ -4,7 +4,7 @@ A client that reads too slowly costs a bounded amount of memory: when its queue 
 thing the client gets is the ERROR 410 that tells it to list again. Nobody misses an event without being told.
 
 Changes that come close together are sent together, so that many watchers of many changes cost few system calls: after
-something was sent, what follows within `PAUSE` goes as one piece.
+something was sent, what follows within a pause goes as one piece. The pause is longer the more watchers there are.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from gatewright.lab.api.options import Chosen, ListOptions, WatchOptions
 from gatewright.lab.api.store import Change, Entry
 from gatewright.lab.api.verbs import Verbs
 
-PAUSE = 0.01
-"""Seconds."""
+PAUSE = 0.001
+"""Seconds between two pieces for each watcher of the resource, so that all of them get about a thousand a second."""
+LONGEST_PAUSE = 0.05
 MOST_WAITING = 2_000
 """Changes that may wait for one client."""
 MOST_WAITING_BYTES = 16 * 1024 * 1024
@@ -48,6 +49,7 @@ class Watch:
         self._cut: Failure | None = None
         self._wake = asyncio.Event()
         self._first = True
+        self._all = not (what.namespace or what.selective)
         store = verbs.store
         self._began = store.revision
         revision = options.revision
@@ -78,9 +80,13 @@ class Watch:
 
     def _step(self, change: Change) -> Step | None:
         """What a change is for this watch: objects enter and leave what it selects."""
-        was, is_ = self._selects(change.before), self._selects(change.after)
-        if is_ and change.after:
-            return ("MODIFIED" if was else "ADDED"), change.after
+        before, after = change.before, change.after
+        if self._all:
+            was, is_ = before is not None, after is not None
+        else:
+            was, is_ = self._selects(before), self._selects(after)
+        if is_ and after:
+            return ("MODIFIED" if was else "ADDED"), after
         return ("DELETED", change.last) if was else None
 
     def _selects(self, entry: Entry | None) -> bool:
@@ -92,31 +98,33 @@ class Watch:
         """Pieces of whole lines until the time is over or the watch is cut."""
         loop = asyncio.get_running_loop()
         end = loop.time() + min(self._options.timeout or LONGEST, LONGEST)
-        for piece in self._initial():
-            yield piece
-        marked = loop.time()
-        while True:
-            for piece in self._waiting():
+        mark = loop.time() + BOOKMARK_EVERY if self._options.bookmarks else end
+        alarm = loop.call_at(min(end, mark), self._wake.set)
+        try:
+            for piece in self._initial():
                 yield piece
-            if self._cut:
-                yield forms.line("ERROR", encode(self._cut.status).rstrip())
-                return
-            now = loop.time()
-            if now >= end:
-                return
-            if self._options.bookmarks and now >= marked + BOOKMARK_EVERY and not self._queue:
-                marked = now
-                yield self._bookmark()
-            wait = min(end, marked + BOOKMARK_EVERY if self._options.bookmarks else end) - now
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                continue
-            self._wake.clear()
-            if self._queue:
+            while True:
+                self._wake.clear()
+                sent = False
                 for piece in self._waiting():
                     yield piece
-                await asyncio.sleep(PAUSE)
+                    sent = True
+                if self._cut:
+                    yield forms.line("ERROR", encode(self._cut.status).rstrip())
+                    return
+                now = loop.time()
+                if now >= end and not self._queue:
+                    return
+                if now >= mark and not self._queue and self._options.bookmarks:
+                    mark = now + BOOKMARK_EVERY
+                    yield self._bookmark()
+                if now >= alarm.when():
+                    alarm = loop.call_at(max(now + 0.01, min(end, mark)), self._wake.set)
+                if sent:
+                    await asyncio.sleep(min(PAUSE * self._verbs.store.listening(self._what.resource), LONGEST_PAUSE))
+                await self._wake.wait()
+        finally:
+            alarm.cancel()
 
     def _bookmark(self) -> bytes:
         """Nothing waits, so everything up to the newest revision was sent."""
@@ -148,6 +156,10 @@ class Watch:
         return [*pieces, b"".join(lines)] if lines else pieces
 
     def _line(self, kind: str, entry: Entry) -> bytes:
-        line = forms.event(self._what.resource, kind, entry, self._form, self._first)
-        self._first = False
-        return line
+        if self._form.view:
+            line = forms.event(self._what.resource, kind, entry, self._form, self._first)
+            self._first = False
+            return line
+        if entry.line is None or entry.line[0] != kind:
+            entry.line = (kind, forms.event(self._what.resource, kind, entry, self._form, first=False))
+        return entry.line[1]
