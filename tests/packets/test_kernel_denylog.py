@@ -187,7 +187,7 @@ def test_what_the_reader_was_too_slow_for_is_counted(node_with_pods: NodeNamespa
         while more := log.read():
             shown += len(more)
         node_with_pods.pods[1].namespace.run(lambda: send("eth0", flood[:1], mac))
-        shown += len(wait(log, 1))
+        shown += len(wait(log, count))
         counted = node_with_pods.namespace.run(counts)["ingress/default/policy/policy"].packets
         assert log.lost > 0
         assert shown + log.lost == counted

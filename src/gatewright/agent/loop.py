@@ -130,8 +130,12 @@ class Loop:
 
     def _pause(self) -> float:
         """Seconds until something has to be done."""
-        moments = (self._retry.at, self._node.links_at, self._check_at)
-        soonest = min(moment for moment in moments if moment is not None)
+        if self._retry.at is not None:
+            soonest = self._retry.at
+        elif self._holds:
+            soonest = min(self._check_at, self._node.links_at or self._check_at)
+        else:
+            return HEARTBEAT
         return min(max(soonest - time.monotonic(), 0.0), HEARTBEAT)
 
     def _turn(self) -> None:
@@ -257,11 +261,11 @@ class Loop:
         self.progress = replace(
             done, transactions=done.transactions + 1, programmed=True, last_change=wall, last_seconds=now - began
         )
-        if advance is None:
-            return
         if not done.programmed:
             LOGGER.info("everything is listed; the program is in the kernel")
             _settle_memory()
+            return
+        if advance is None:
             return
         self._metrics.change.observe(now - advance.arrived)
         for (kind, namespace, name), created in advance.created:

@@ -167,8 +167,9 @@ class Listener(Netlink):
 
     def __init__(self, family: int, buffer: int) -> None:
         super().__init__(family)
-        with suppress(PermissionError):
-            self._socket.setsockopt(socket.SOL_SOCKET, _FORCED_RECEIVE_BUFFER, buffer)
+        for option in (socket.SO_RCVBUF, _FORCED_RECEIVE_BUFFER):
+            with suppress(PermissionError):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, buffer)
         self._socket.bind((0, 0))
 
     def fileno(self) -> int:

@@ -35,7 +35,7 @@ class FakeNode:
     """A kernel in memory. `refuses` is how many of the next transactions it refuses."""
 
     log = None
-    links_at = None
+    links_at: float | None = None
 
     def __init__(self) -> None:
         self.held: Program | None = None
@@ -172,6 +172,19 @@ def test_a_change_that_is_refused_is_followed_by_the_whole_program(agent: Runnin
     assert agent.loop.failing_since == 0
     assert agent.loop.progress.failures == 2
     assert agent.troubles.lines == ()
+
+
+def test_the_loop_sleeps_while_it_waits_for_the_next_attempt() -> None:
+    """A look at links and the regular check are long due, and have to wait until the kernel takes the program."""
+    made = Running(Settings(NODE, log_group=None, spoof_guard=False, check_every=0.0))
+    made.node.links_at = 1.0
+    assert made.loop._pause() == loop_module.HEARTBEAT
+    made.loop._retry.failed(time.monotonic())
+    assert 0.0 < made.loop._pause() <= 0.05
+    made.loop._retry.succeeded()
+    made.loop._holds = True
+    assert made.loop._pause() == 0.0
+    made.node.close()
 
 
 def test_what_comes_while_the_kernel_refuses_is_not_lost(agent: Running) -> None:
