@@ -10,13 +10,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from gatewright.lab.api import watching
+from gatewright.lab.api import lifecycle, watching
 from gatewright.lab.errors import LabError
 from tests.cluster.endpoint import Endpoint, endpoint, process
 
@@ -190,6 +191,55 @@ def test_the_newest_format_is_not_read_by_this_version(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version=99")
     with pytest.raises(LabError, match="newer version of gatewright"), endpoint(tmp_path):
         pass
+
+
+def test_a_jump_of_the_clock_loses_and_reorders_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with endpoint(tmp_path) as api:
+        begin = api.request("GET", CMS).json()["metadata"]["resourceVersion"]
+        for name, time_ in (
+            ("a", "2100-01-01T00:00:00Z"),
+            ("b", "1999-01-01T00:00:00Z"),
+            ("c", "2050-01-01T00:00:00Z"),
+        ):
+            monkeypatch.setattr(lifecycle, "now", lambda time_=time_: time_)
+            assert api.request("POST", CMS, {"metadata": {"name": name}}).status == 201
+        lines = api.request("GET", f"{CMS}?watch=1&resourceVersion={begin}&timeoutSeconds=1").body.splitlines()
+        metadata = [json.loads(line)["object"]["metadata"] for line in lines]
+        assert [one["name"] for one in metadata] == ["a", "b", "c"]
+        revisions = [int(one["resourceVersion"]) for one in metadata]
+        assert revisions == sorted(set(revisions))
+        table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+        rows = api.request("GET", CMS, Accept=table).json()["rows"]
+        assert (rows[0]["cells"][0], rows[0]["cells"][2]) == ("a", "0s")
+
+
+def test_an_endpoint_that_stops_ends_its_watches_at_once(tmp_path: Path) -> None:
+    with process(tmp_path) as api:
+        assert api.process
+        address = urlsplit(api.url)
+        context = ssl.create_default_context(cafile=str(api.authority))
+        with (
+            socket.create_connection((address.hostname, address.port), 20) as plain,
+            context.wrap_socket(plain, server_hostname=address.hostname) as watcher,
+        ):
+            head = f"GET {CMS}?watch=1 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {api.token}\r\n\r\n"
+            watcher.sendall(head.encode())
+            assert b"200 OK" in watcher.recv(4096)
+            begun = time.monotonic()
+            api.process.terminate()
+            while watcher.recv(4096):
+                pass
+        assert api.process.wait(10) == 0
+        assert time.monotonic() - begun < 1.5
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "gatewright", "lab", "api", "serve", "--data", str(tmp_path / "file" / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "cannot keep the endpoint's state in" in done.stderr
 
 
 def test_the_command_says_how_to_use_it_and_ends_on_a_signal(tmp_path: Path) -> None:

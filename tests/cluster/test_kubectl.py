@@ -189,6 +189,7 @@ def test_delete_all_of_a_kind(run: Run) -> None:
 def test_explain_knows_every_field(run: Run) -> None:
     assert "podSelector\t<LabelSelector>" in run("explain", "netpol.spec")
     assert "topologySpreadConstraints" in run("explain", "pod.spec")
+    assert "describes a peer to allow traffic to/from" in run("explain", "netpol.spec.ingress.from")
     assert "FIELD: port <IntOrString>" in run("explain", "netpol.spec.ingress.ports.port")
     assert "does not exist" in run("explain", "netpol.spec.nothing", expected=1)
 

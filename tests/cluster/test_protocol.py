@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import ssl
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -229,11 +233,32 @@ def test_generation_counts_changes_of_the_spec_alone(fresh: Endpoint) -> None:
     assert changed["metadata"]["generation"] == 2
 
 
+def test_the_generation_of_a_deployment_counts_its_annotations_too(fresh: Endpoint) -> None:
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    made(
+        fresh,
+        path,
+        {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}},
+    )
+    noted = fresh.request("PATCH", f"{path}/d", {"metadata": {"annotations": {"a": "b"}}}, MERGE).json()
+    assert noted["metadata"]["generation"] == 2
+
+
 def test_of_two_updates_of_one_state_the_second_is_refused(fresh: Endpoint) -> None:
     first = made(fresh, CMS, cm("a"))
     assert fresh.request("PUT", f"{CMS}/a", {**first, "data": {"a": "1"}}).status == 200
     second = fresh.request("PUT", f"{CMS}/a", {**first, "data": {"a": "2"}})
     assert (second.status, second.json()["reason"]) == (409, "Conflict")
+
+
+def test_a_custom_resource_is_replaced_with_its_revision_alone(fresh: Endpoint) -> None:
+    path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+    spec = {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}}
+    first = made(fresh, path, {"metadata": {"name": "p"}, "spec": spec})
+    refused = fresh.request("PUT", f"{path}/p", {"metadata": {"name": "p"}, "spec": {**spec, "priority": 2}})
+    assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in refused.json()["message"]
+    assert fresh.request("PUT", f"{path}/p", {**first, "spec": {**spec, "priority": 2}}).status == 200
 
 
 def test_a_dry_run_answers_as_if_and_changes_nothing(fresh: Endpoint) -> None:
@@ -396,7 +421,8 @@ def test_two_endpoints_never_share_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("subresource", ["log", "exec", "portforward", "attach"])
 def test_streams_are_not_implemented_and_say_so(fresh: Endpoint, subresource: str) -> None:
-    made(fresh, PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
+    made(fresh, PODS, {"metadata": {"name": "p"}, "spec": spec})
     answer = fresh.request("GET", f"{PODS}/p/{subresource}")
     assert (answer.status, answer.json()["reason"]) == (501, "NotImplemented")
     assert fresh.request("GET", f"{PODS}/none/{subresource}").status == 404
@@ -405,3 +431,17 @@ def test_streams_are_not_implemented_and_say_so(fresh: Endpoint, subresource: st
 def test_answers_in_protobuf_alone_are_refused(api: Endpoint) -> None:
     answer = api.request("GET", CMS, Accept="application/vnd.kubernetes.protobuf")
     assert (answer.status, answer.json()["reason"]) == (406, "NotAcceptable")
+
+
+def test_answers_on_a_kept_connection_do_not_wait_for_the_clients_acknowledgement(api: Endpoint) -> None:
+    """Nagle's algorithm and delayed acknowledgements together cost 40 ms an answer."""
+    context = ssl.create_default_context(cafile=str(api.authority))
+    address = urlsplit(api.url).netloc
+    with contextlib.closing(http.client.HTTPSConnection(address, context=context, timeout=10)) as connection:
+        took = []
+        for _ in range(12):
+            begun = time.perf_counter()
+            connection.request("GET", "/version", headers={"Authorization": f"Bearer {api.token}"})
+            connection.getresponse().read()
+            took.append(time.perf_counter() - begun)
+    assert sorted(took)[4] < 0.03

@@ -89,6 +89,7 @@ def test_logs(served: Endpoint) -> None:
     assert run(served, "logs", "one", "--tail=1") == "c0 line 2\n"
     assert run(served, "logs", "two", "-c", "c1").startswith("c1 line 0\n")
     assert run(served, "logs", "one", "-f").endswith("c0 line 4\n")
+    assert run(served, "logs", "unbound") == ""
     said = run(served, "logs", "one", "--previous", expected=1)
     assert 'previous terminated container "c0" in pod "one" not found' in said
 

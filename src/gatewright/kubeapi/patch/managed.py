@@ -76,12 +76,10 @@ def _is(entry: Tree, manager: Manager) -> bool:
 
 
 def _made(manager: Manager, fields: Fields, now: str) -> Tree:
-    entry: Tree = {
-        "manager": manager.name,
-        "operation": manager.operation,
-        "apiVersion": manager.api_version,
-        "time": now,
-    }
+    """An entry. One of the scale subresource has no time, as in a cluster."""
+    entry: Tree = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.api_version}
+    if manager.subresource != "scale":
+        entry["time"] = now
     entry |= {"fieldsType": "FieldsV1", "fieldsV1": fields}
     return entry | ({"subresource": manager.subresource} if manager.subresource else {})
 
@@ -183,8 +181,6 @@ def _named(entry: Tree) -> str:
         said += f" with subresource {json.dumps(entry['subresource'])}"
     if entry["operation"] == "Update":
         said += f" using {entry['apiVersion']}"
-        if entry.get("time"):
-            said += f" at {entry['time']}"
     return said
 
 

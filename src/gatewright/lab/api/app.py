@@ -68,6 +68,11 @@ class App:
             raise failure.no_such_resource()
         return self._document(found, request)
 
+    def end_watches(self) -> None:
+        """End all watches: their clients go on elsewhere, or here after a restart."""
+        for watch in self.watches:
+            watch.close()
+
     # What describes the API.
 
     def _document(self, found: Route, request: Request) -> Response:
@@ -146,7 +151,7 @@ class App:
 
     def _listed(self, what: Chosen, request: Request) -> Response:
         form = _form(request)
-        if options.flag(request.query, "watch"):
+        if request.method == "GET" and options.flag(request.query, "watch"):
             return self._watch(what, request)
         listed = self.verbs.page(what, options.list_options(request.query))
         return Response(200, forms.many(what.resource, listed, form))
@@ -176,6 +181,8 @@ class App:
         if request.method != "GET":
             raise failure.not_allowed()
         pieces = self.streams.logs(target, request.query)
+        if pieces is None:
+            return Response(204, content_type="")
         try:
             first = await anext(pieces, b"")
         except NoSuchLog as error:
@@ -185,7 +192,7 @@ class App:
     async def _object(self, target: Target, request: Request) -> Response:
         method, resource = request.method, target.resource
         if method in ("GET", "HEAD"):
-            if options.flag(request.query, "watch"):
+            if request.method == "GET" and options.flag(request.query, "watch"):
                 query = {**request.query, "fieldSelector": f"metadata.name={target.name}"}
                 return self._watch(chosen(resource, target.namespace, query), request)
             return Response(200, forms.one(resource, self.verbs.get(target), _form(request)))

@@ -116,7 +116,7 @@ async def _send(response: Response, method: str, receive: Receive, send: Send) -
     headers = {"Cache-Control": "no-cache, private", **response.headers}
     if response.content_type:
         headers["Content-Type"] = response.content_type
-    if response.stream is None and response.status != 304:
+    if response.stream is None and response.status not in (204, 304):
         headers["Content-Length"] = str(len(response.body))
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": encoded})

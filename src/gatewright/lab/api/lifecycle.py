@@ -111,13 +111,17 @@ def updated(resource: Resource, old: Tree, tree: Tree, subresource: str = "") ->
         _keep_pod(old["spec"], tree.setdefault("spec", {}))
     _fill(resource, tree)
     admit(resource.kind, tree)
-    if resource.generation and subresource != "status" and _content(old) != _content(tree):
+    if resource.generation and subresource != "status" and _counted(resource, old) != _counted(resource, tree):
         tree["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
     return tree
 
 
-def _content(tree: Tree) -> Tree:
-    return {name: value for name, value in tree.items() if name not in ("metadata", "status", "kind", "apiVersion")}
+def _counted(resource: Resource, tree: Tree) -> Tree:
+    """What the generation counts changes of: everything but metadata and status; of Deployments also annotations."""
+    counted = {name: value for name, value in tree.items() if name not in ("metadata", "status", "kind", "apiVersion")}
+    if resource.kind == "Deployment":
+        counted["annotations"] = tree["metadata"].get("annotations") or {}
+    return counted
 
 
 def _keep_addresses(before: Tree, after: Tree) -> None:

@@ -1,8 +1,8 @@
 """The API described: OpenAPI v3 (an index, and a document a group version) and v2 (all types in one document).
 
 Made from the type table when they are asked for, which `kubectl explain`, `create`, `apply` and `diff` do. They hold
-every field with its type, what is required, and the extensions that say how lists merge. They hold no descriptions: the
-words of the Kubernetes documentation are not ours to copy.
+every field with its type, what is required, the extensions that say how lists merge, and descriptions where there are
+any (`descriptions`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from gatewright.kubeapi import failure, openapi_protobuf
 from gatewright.kubeapi.types import Field, Type, TypeTable
+from gatewright.lab.api.descriptions import Descriptions
 from gatewright.lab.api.exchange import JSON, TEXT, Request, Response
 from gatewright.lab.api.resources import GROUP_VERSIONS, RESOURCES, Resource
 from gatewright.objects.schema import Schema
@@ -46,7 +47,8 @@ class Documents:
 
     def __init__(self, types: TypeTable) -> None:
         self._types = types
-        self._document = lru_cache(maxsize=4)(self._made)
+        self._document = lru_cache(maxsize=len(GROUP_VERSIONS) + 1)(self._made)
+        self._index = lru_cache(maxsize=1)(self._indexed)
         self._in_protobuf = lru_cache(maxsize=1)(self._made_in_protobuf)
 
     def version(self) -> Tree:
@@ -82,7 +84,7 @@ class Documents:
         tree = msgspec.json.decode(self._document("", SECOND))
         return openapi_protobuf.document({**tree, "paths": {}})
 
-    def _index(self) -> bytes:
+    def _indexed(self) -> bytes:
         paths = {}
         for group, version in GROUP_VERSIONS:
             path = f"apis/{group}/{version}" if group else f"api/{version}"
@@ -171,6 +173,7 @@ class _Writer:
 
     def __init__(self, types: TypeTable, prefix: str, *, flat: bool) -> None:
         self._types, self._prefix, self._flat = types, prefix, flat
+        self._descriptions = Descriptions()
         self.schemas: dict[str, Tree] = {}
 
     def reference(self, name: str) -> str:
@@ -214,6 +217,12 @@ class _Writer:
         if name not in self.schemas:
             schema = self.schemas[name] = {"type": "object"}
             schema |= self._members(wanted)
+            about, fields = self._descriptions.of(wanted.name)
+            if about:
+                schema["description"] = about
+            for key, text in fields.items():
+                if key in wanted.fields:
+                    schema["properties"][key]["description"] = text
         return name
 
     def _members(self, wanted: Type) -> Tree:

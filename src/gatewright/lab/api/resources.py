@@ -244,6 +244,5 @@ RESOURCES: tuple[Resource, ...] = (
 )
 BY_PATH = {(one.group, one.version, one.plural): one for one in RESOURCES}
 BY_PLURAL = {(one.group, one.plural): one for one in RESOURCES}
-BY_KIND = {(one.api_version, one.kind): one for one in RESOURCES}
 NAMESPACES = BY_PLURAL["", "namespaces"]
 GROUP_VERSIONS = tuple(dict.fromkeys((one.group, one.version) for one in RESOURCES))

@@ -68,14 +68,16 @@ class Streams:
     def pod(self, target: Target) -> tuple[Tree, Node]:
         """A pod on a node, and the node. Raises Failure."""
         pod = self._verbs.get(target).tree()
-        if self.node is None:
-            raise failure.not_implemented(f"the subresource {target.subresource} of pods")
         if not pod["spec"].get("nodeName"):
             raise failure.bad_request(f"pod {target.name} does not have a host assigned")
+        if self.node is None:
+            raise failure.not_implemented(f"the subresource {target.subresource} of pods")
         return pod, self.node
 
-    def logs(self, target: Target, query: dict[str, str]) -> AsyncIterator[bytes]:
-        """What a container printed. Raises Failure."""
+    def logs(self, target: Target, query: dict[str, str]) -> AsyncIterator[bytes] | None:
+        """What a container printed; None of a pod that is on no node. Raises Failure."""
+        if not self._verbs.get(target).tree()["spec"].get("nodeName"):
+            return None
         pod, node = self.pod(target)
         name = container_of(pod, query.get("container", ""))
         wanted = LogOptions(

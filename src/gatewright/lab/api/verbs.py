@@ -169,6 +169,9 @@ class Verbs:
         if name and name != target.name:
             what = f"the name of the object ({name}) does not match the name on the URL ({target.name})"
             raise failure.bad_request(what)
+        if target.resource.custom and not (clean.get("metadata") or {}).get("resourceVersion"):
+            what = "Invalid value: 0: must be specified for an update"
+            self._check(target, [Fault(("metadata", "resourceVersion"), what)])
         return await self._update(target, old, clean, options, warnings)
 
     async def _update(

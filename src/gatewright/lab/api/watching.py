@@ -47,6 +47,7 @@ class Watch:
         self._queue: deque[Step] = deque()
         self._bytes = 0
         self._cut: Failure | None = None
+        self._over = False
         self._wake = asyncio.Event()
         self._first = True
         self._all = not (what.namespace or what.selective)
@@ -63,8 +64,10 @@ class Watch:
         self._stop = store.listen(what.resource, self._offer)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more, and end the stream."""
         self._stop()
+        self._over = True
+        self._wake.set()
 
     def _offer(self, change: Change, bounded: bool = True) -> None:
         step = self._step(change)
@@ -113,7 +116,7 @@ class Watch:
                     yield forms.line("ERROR", encode(self._cut.status).rstrip())
                     return
                 now = loop.time()
-                if now >= end and not self._queue:
+                if (now >= end or self._over) and not self._queue:
                     return
                 if now >= mark and not self._queue and self._options.bookmarks:
                     mark = now + BOOKMARK_EVERY
