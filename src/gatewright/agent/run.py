@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
 from gatewright.agent.connections import Connections
@@ -20,6 +20,7 @@ from gatewright.agent.node import Node
 from gatewright.agent.settings import Settings
 from gatewright.agent.status import AgentStatus, Conntrack, Programmed, State, Watched
 from gatewright.errors import GatewrightError
+from gatewright.kernel.classes import PodClass
 from gatewright.kernel.conntrack import TableUse, table_use
 from gatewright.kernel.counts import Counted, counts
 from gatewright.kernel.errors import KernelError
@@ -156,7 +157,7 @@ class Agent:
                 connections_ended=self._connections.ended if self._connections else 0,
             ),
             watched=tuple(_watched(one, wall) for one in watched),
-            problems=(*self._troubles.lines, *problems(missing, watched, conntrack)),
+            problems=(*self._troubles.lines, *problems(missing, watched, conntrack), *unenforced(classes)),
             conntrack=Conntrack(conntrack.entries, conntrack.limit, conntrack.dropped) if conntrack else None,
             flows_lost=self._node.lost,
         )
@@ -199,6 +200,14 @@ def problems(missing: tuple[str, ...], watched: tuple[KindStatus, ...], conntrac
     if conntrack and conntrack.full:
         what = f"the kernel drops new connections ({conntrack.dropped} packets so far)"
         yield f"connection tracking is full: {what}; raise net.netfilter.nf_conntrack_max"
+
+
+def unenforced(classes: Iterable[PodClass]) -> list[str]:
+    """What policies of this node's pods say that no packet filter can know: a line for each policy."""
+    rules = [rule for one in classes for tier in one.rules.tiers for rule in tier.rules]
+    named = {rule.origin.policy: rule.peers.names for rule in rules if rule.peers.names}
+    what = "domainNames are not enforced by the agent: the rule matches nothing"
+    return [f"{policy}: {', '.join(names)}: {what}" for policy, names in sorted(named.items())]
 
 
 def run_agent(settings: Settings, where: Where) -> None:

@@ -17,12 +17,16 @@ from gatewright.agent import client
 from gatewright.agent.flows import Flows
 from gatewright.agent.http import CannotListen, HttpServer, Sources
 from gatewright.agent.log import AGAIN, LOGGER, Troubles, set_up
-from gatewright.agent.run import problems
+from gatewright.agent.run import problems, unenforced
 from gatewright.agent.status import AgentStatus, Conntrack, Programmed, State, Watched
+from gatewright.engine.compile import compile_snapshot
+from gatewright.engine.snapshot import Snapshot
 from gatewright.errors import Problem
 from gatewright.kernel.conntrack import TableUse
+from gatewright.kernel.node import NodeProgram
 from gatewright.report.agent import status_text
 from gatewright.sources.watch import KindStatus
+from tests.unit.agent.clusters import NODE, made, pod
 from tests.unit.agent.test_agent_flows import FLOW
 
 STATUS = AgentStatus(
@@ -96,6 +100,27 @@ def test_what_is_wrong_is_said_one_line_each() -> None:
         f"connection tracking is full: {lost}; raise net.netfilter.nf_conntrack_max",
     ]
     assert list(problems((), (), TableUse(99, 100, 0, 0, 0))) == []
+
+
+def test_a_rule_for_domain_names_is_said_not_to_be_enforced() -> None:
+    names = made(
+        {
+            "apiVersion": "policy.networking.k8s.io/v1alpha2",
+            "kind": "ClusterNetworkPolicy",
+            "metadata": {"name": "names"},
+            "spec": {
+                "tier": "Admin",
+                "priority": 1,
+                "subject": {"namespaces": {}},
+                "egress": [{"action": "Accept", "to": [{"domainNames": ["*.example.com"]}]}],
+            },
+        }
+    )
+    compiled = compile_snapshot(Snapshot.of([pod("p0", "10.0.0.1"), names]), subjects=lambda one: one.node == NODE)
+    program, _ = NodeProgram.of(compiled)
+    assert unenforced(program.classes) == [
+        "ClusterNetworkPolicy names: *.example.com: domainNames are not enforced by the agent: the rule matches nothing"
+    ]
 
 
 class Served:
