@@ -59,10 +59,10 @@ def _make(folder: Path) -> None:
 def sign(folder: Path, name: str, subject: str) -> None:
     """Make NAME.key and NAME.crt with the extensions of NAME.extensions, signed by the authority. Raises LabError."""
     _openssl(folder, "req", *_KEY, "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")
-    signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", f"{name}.extensions", "-days", _YEARS)
-    _openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signer, "-out", f"{name}.crt")
-    for left in (f"{name}.csr", "ca.srl"):
-        (folder / left).unlink(missing_ok=True)
+    signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", str(secrets.randbits(120)))
+    how = ("-extfile", f"{name}.extensions", "-days", _YEARS)
+    _openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signer, *how, "-out", f"{name}.crt")
+    (folder / f"{name}.csr").unlink(missing_ok=True)
 
 
 def _openssl(folder: Path, *arguments: str) -> None:

@@ -5,6 +5,7 @@ A kubelet is looked for on this machine alone, whatever a Node object claims: no
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from pathlib import Path
@@ -13,6 +14,7 @@ from gatewright.kubeapi.failure import Failure
 from gatewright.kubeapi.status import Status
 from gatewright.lab.api.resources import BY_PATH, Tree
 from gatewright.lab.api.verbs import Target, Verbs
+from gatewright.lab.errors import LabError
 from gatewright.lab.kubelet.client import Kubelet
 from gatewright.lab.kubelet.keys import client_context
 
@@ -28,8 +30,9 @@ class Kubelets:
         self._verbs = verbs
         self._folder = folder
         self._context: ssl.SSLContext | None = None
+        self._making = asyncio.Lock()
 
-    def of(self, node: str) -> Kubelet:
+    async def of(self, node: str) -> Kubelet:
         """The kubelet of a node. Raises Failure."""
         status = self._verbs.get(Target(BY_PATH["", "v1", "nodes"], "", node)).tree().get("status") or {}
         addresses = _ordered(status.get("addresses") or [])
@@ -40,9 +43,17 @@ class Kubelets:
         if address is None:
             why = f"dial tcp {addresses[0]}:{port}: connect: network is unreachable"
             raise plain_failure(f"error dialing backend: {why} (kubelets are reached on this machine alone)")
-        if self._context is None:
-            self._context = client_context(self._folder)
-        return Kubelet("127.0.0.1" if address == "localhost" else address, port, self._context)
+        return Kubelet("127.0.0.1" if address == "localhost" else address, port, await self._shown())
+
+    async def _shown(self) -> ssl.SSLContext:
+        """What the endpoint shows to kubelets; made when it is first needed."""
+        async with self._making:
+            if self._context is None:
+                try:
+                    self._context = await asyncio.to_thread(client_context, self._folder)
+                except LabError as error:
+                    raise plain_failure(str(error)) from error
+            return self._context
 
 
 def plain_failure(message: str, code: int = 500) -> Failure:

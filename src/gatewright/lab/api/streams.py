@@ -49,7 +49,7 @@ class Streams:
             raise fail(429, f"there are {MOST_STREAMS} streams already: end some", "TooManyRequests")
         self._open += 1
         try:
-            kubelet, path = self._location(target, query)
+            kubelet, path = await self._location(target, query)
             connection = await _opened(kubelet, path, websocket.offered)
             try:
                 await _relay(websocket, connection)
@@ -63,7 +63,7 @@ class Streams:
 
         kubectl asks by SPDY what was refused by WebSocket, and shows the second answer: it has to be the first one's.
         """
-        kubelet, path = self._location(target, list(request.query.items()))
+        kubelet, path = await self._location(target, list(request.query.items()))
         try:
             (await _got(kubelet, path)).close()
         except Refused as refused:
@@ -81,7 +81,7 @@ class Streams:
         node = pod["spec"].get("nodeName")
         if not node:
             return Response(204, content_type="")
-        kubelet = self._kubelets.of(node)
+        kubelet = await self._kubelets.of(node)
         path = _path("containerLogs", target.namespace, target.name, container, parameters=wanted)
         try:
             answer = await _got(kubelet, path, f"https://{kubelet.address}")
@@ -107,7 +107,7 @@ class Streams:
         for answer in self._logs:
             answer.close()
 
-    def _location(self, target: Target, query: Sequence[tuple[str, str]]) -> tuple[Kubelet, str]:
+    async def _location(self, target: Target, query: Sequence[tuple[str, str]]) -> tuple[Kubelet, str]:
         """The kubelet to ask, and how."""
         pod = self._verbs.get(target).tree()
         values = dict(reversed(query))
@@ -123,7 +123,7 @@ class Streams:
         if not node:
             raise bad_request(f"pod {target.name} does not have a host assigned")
         what = {"portforward": "portForward"}.get(target.subresource, target.subresource)
-        return self._kubelets.of(node), _path(what, *names, parameters=wanted)
+        return await self._kubelets.of(node), _path(what, *names, parameters=wanted)
 
 
 def container_of(pod: Tree, wanted: str) -> str:

@@ -6,6 +6,7 @@ other: a server's certificate is not good for clients, nor a client's for server
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 from collections.abc import Iterable
@@ -40,13 +41,16 @@ def client_context(folder: Path) -> ssl.SSLContext:
 def _pair(folder: Path, name: str, subject: str, extensions: str) -> tuple[Path, Path]:
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     known = folder / f"{name}.extensions"
-    if not (certificate.exists() and key.exists() and known.exists() and known.read_text() == extensions):
-        previous = os.umask(0o077)
-        try:
-            known.write_text(extensions)
+    previous = os.umask(0o077)
+    try:
+        authority = hashlib.sha256((folder / "ca.crt").read_bytes()).hexdigest()
+        wanted = f"# authority {authority}\n{extensions}"
+        if not (certificate.exists() and key.exists() and known.exists() and known.read_text() == wanted):
+            certificate.unlink(missing_ok=True)
+            known.write_text(wanted)
             sign(folder, name, subject)
-        except OSError as error:
-            raise LabError(f"cannot keep the keys for kubelets in {folder}: {error}") from error
-        finally:
-            os.umask(previous)
+    except OSError as error:
+        raise LabError(f"cannot keep the keys for kubelets in {folder}: {error}") from error
+    finally:
+        os.umask(previous)
     return certificate, key
