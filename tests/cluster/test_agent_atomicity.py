@@ -42,11 +42,11 @@ from tests.unit.kubeapi.store import Store
 pytestmark = [pytest.mark.packets, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 CHANGES = int(os.environ.get("ATOMICITY_CHANGES", "1000"))
 KILLS = 20
-SEED = 5
+SEED = int(os.environ.get("ATOMICITY_SEED", "5"))
 COUNT = 6
 """Pods of the cluster. The node has two more, which nothing is ever forbidden: the cluster knows nothing of them."""
 RATE = 4000
-MOMENTS = 2
+MOMENTS = 0
 """Commits during which a packet may look at one set before and at another after: the kernel's own limit, and rare.
 
 It is named in the design page of the program. Sets that are filled too late make three to eight of them in a run, a

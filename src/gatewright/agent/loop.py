@@ -206,7 +206,7 @@ class Loop:
         change = replace(change, sets=(*change.sets, *guarding.sets))
         if not change:
             return False
-        self._node.change(change)
+        self._node.change(change, desired)
         self._metrics.transactions.labels("change").inc()
         self._suspect(desired.affected(change))
         if advance is not None and self._connections and self._connections.marked:

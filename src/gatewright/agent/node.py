@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from gatewright.agent.desired import Desired, pod_ranges
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
-from gatewright.kernel.apply import apply_change, holds, replace
+from gatewright.kernel.apply import apply_change, exchange, holds, replace
 from gatewright.kernel.change import Change
 from gatewright.kernel.conntrack import Flow, Revocation, revoke
 from gatewright.kernel.denylog import Denied, DenyLog
@@ -20,6 +20,7 @@ from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.links import own_addresses, pod_bridges, pod_links
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
 from gatewright.kernel.nft import NodeNft
+from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.preflight import bridge_problems
 from gatewright.kernel.table import Program
 from gatewright.objects.core import Node as NodeObject
@@ -55,10 +56,16 @@ class Node:
         with self.monitor.own():
             replace(self._nft, program)
 
-    def change(self, change: Change) -> None:
-        """Make a change in the program that is held. Raises KernelError; then what is held is not certain."""
+    def change(self, change: Change, desired: NodeProgram) -> None:
+        """Make a change, which leads to the desired program, in the one that is held.
+
+        Raises KernelError; then what is held is not certain.
+        """
         with self.monitor.own():
-            apply_change(self._nft, change, self._settings.table)
+            if change.is_torn:
+                exchange(self._nft, desired.program)
+            else:
+                apply_change(self._nft, change, self._settings.table)
 
     def holds(self, program: Program) -> bool:
         """Whether the kernel holds this program, read back. Raises KernelError."""

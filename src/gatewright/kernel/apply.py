@@ -162,16 +162,20 @@ def _replace(nft: Nft, program: Program) -> int:
         return _begin(nft, program)
     change = None if held.has_foreign else difference(held, program)
     count = 0
-    if change is not None:
+    if change is not None and not change.is_torn:
         with suppress(NftRefused):
             count = sum(_make(nft, part, program.table) for part in change.in_steps())
             if holds(nft, program):  # a table that was read while it grew may have held more than was seen
                 return count
-    return count + _make_anew(nft, program)
+    return count + exchange(nft, program)
 
 
-def _make_anew(nft: Nft, program: Program) -> int:
-    """Makes a table again that is there, in how many transactions; another one stands in meanwhile."""
+def exchange(nft: Nft, program: Program) -> int:
+    """Makes a table anew that is there, in how many transactions; another one stands in meanwhile.
+
+    At every moment one of the two is whole, so a packet meets what was, what will be, or both: what either forbids is
+    forbidden, what both allow is allowed. It costs two loads of the program. Raises what `apply` does.
+    """
     stand_in = _stand_in(program)
     remove(nft, stand_in.table)
     try:

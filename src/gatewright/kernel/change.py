@@ -74,6 +74,24 @@ class Change:
             yield self
 
     @property
+    def is_torn(self) -> bool:
+        """Whether a packet could meet a state that is neither the one before nor the one after.
+
+        Rules and the elements of hash sets change at one moment, those of a set with intervals a little later, each
+        set for itself. That tells nobody anything where the change is of one set, or goes one way: elements only come,
+        or only go, of sets that let packets pass (those of stages of the cluster tiers may deny).
+        """
+        edits = [edit for edit in self.sets if edit.gone or edit.added]
+        if not any(edit.part.interval for edit in edits):
+            return False
+        elements = self.only_elements and not any(entry.gone or entry.added for entry in self.maps)
+        if elements and len(edits) == 1:
+            return False
+        staged = any("." in edit.part.name.rpartition("/")[2] for edit in edits)
+        one_way = not all(any(way) for way in ([edit.gone for edit in edits], [edit.added for edit in edits]))
+        return not (elements and one_way and not staged)
+
+    @property
     def element_count(self) -> int:
         """How many elements and entries come and go."""
         sets = sum(len(one.gone) + len(one.added) for one in self.sets)

@@ -23,6 +23,7 @@ from gatewright.kernel.change import Change
 from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.monitor import Alteration
+from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.table import Program
 from gatewright.sources.watch import Delivery
 from tests.unit.agent.clusters import KINDS, NODE, delivery, everything, node, pod, policy
@@ -54,7 +55,7 @@ class FakeNode:
         self._transaction("replace")
         self.held = program
 
-    def change(self, change: Change) -> None:
+    def change(self, change: Change, desired: NodeProgram) -> None:
         self._transaction("change")
         assert self.held is not None
         self.held = change.after(self.held)

@@ -1,0 +1,37 @@
+"""Which changes of a program a packet could meet half of, and so need another table to stand in."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatewright.kernel.change import Change, MapChange, SetChange
+from gatewright.kernel.table import Chain, Field, Set, Verb, VerdictMap
+
+FIELDS = (Field.IPV4, Field.PROTOCOL, Field.PORT)
+PORTS, RANGES = Set("ingress/a/ports4", FIELDS, False, frozenset()), Set("ingress/a/ranges4", FIELDS, True, frozenset())
+OTHER_RANGES = Set("egress/b/ranges4", FIELDS, True, frozenset())
+DENIED = Set("ingress/a/admin0.ranges4", FIELDS, True, frozenset())
+MAP = VerdictMap("ingress4", Field.IPV4, Verb.GOTO, frozenset())
+ONE, OTHER = ((1, 1, 6, 6, 80, 90),), ((2, 2, 6, 6, 80, 90),)
+HASHED = ((1, 6, 80),)
+CASES = {
+    "elements of hash sets, both ways": (Change(sets=(SetChange(PORTS, HASHED, ((2, 6, 80),)),)), False),
+    "one set with ranges, both ways": (Change(sets=(SetChange(RANGES, ONE, OTHER),)), False),
+    "more in several sets": (Change(sets=(SetChange(PORTS, (), HASHED), SetChange(RANGES, (), ONE))), False),
+    "less in several sets": (Change(sets=(SetChange(PORTS, HASHED, ()), SetChange(RANGES, ONE, ()))), False),
+    "from one set to another": (Change(sets=(SetChange(PORTS, HASHED, ()), SetChange(RANGES, (), ONE))), True),
+    "from one side to the other": (Change(sets=(SetChange(RANGES, ONE, ()), SetChange(OTHER_RANGES, (), ONE))), True),
+    "two stages of a tier": (Change(sets=(SetChange(RANGES, (), ONE), SetChange(DENIED, (), ONE))), True),
+    "a pod that changes its class": (
+        Change(sets=(SetChange(RANGES, (), ONE),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        True,
+    ),
+    "a chain written anew": (Change(sets=(SetChange(RANGES, (), ONE),), written=(Chain("ingress/a", ()),)), True),
+    "a new set with ranges, which is filled first": (Change(new_sets=(RANGES,), written=(Chain("a", ()),)), False),
+    "nothing": (Change(), False),
+}
+
+
+@pytest.mark.parametrize(("change", "torn"), CASES.values(), ids=CASES.keys())
+def test_a_change_is_torn_where_sets_with_ranges_change_beside_others(change: Change, torn: bool) -> None:
+    assert change.is_torn is torn
