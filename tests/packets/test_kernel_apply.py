@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gatewright.engine.model import Direction, RuleOrigin
 from gatewright.engine.ports import PortSet
+from gatewright.kernel import apply as apply_module
 from gatewright.kernel.apply import apply, apply_change, generation, holds, read_back, remove, replace
 from gatewright.kernel.batch import can_send
 from gatewright.kernel.change import Change
@@ -431,3 +432,29 @@ def test_a_program_with_every_option_replaces_whatever_is_there(empty: Namespace
             return read_back(nft)
 
     assert empty.run(work) == program
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_first_program_needs_two_transactions(
+    empty: Namespace, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sets by messages, then the rules that use them; what nft thinks of the sets must fit the rules."""
+
+    def unexpected(*_: object) -> None:
+        raise AssertionError("the program was taken piece by piece")
+
+    monkeypatch.setattr(apply_module, "staged", unexpected)
+    options = Options(log_group=7, counters=True, start_closed=guarded, check_sources=guarded)
+    addresses = frozenset(map(ipaddress.ip_address, ("10.77.0.1", "fd77::1")))
+    links = frozenset((1, address) for address in addresses)
+    ranges = frozenset(map(ipaddress.ip_network, ("10.77.0.0/24", "fd77::/64")))
+    guards = Guards(ranges, addresses, links) if guarded else Guards()
+    rules = isolated(IN, accept(tcp(80, (90, 95)), pods=(1,)))
+    program = node_program(world(3, ingress={0: rules}), range(3), options=options, guards=guards)
+
+    def work() -> tuple[int, bool]:
+        before = generation()
+        replace(Nft(), program)
+        return generation() - before, holds(Nft(), program)
+
+    assert empty.run(work) == (2, True)

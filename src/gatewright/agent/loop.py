@@ -277,8 +277,10 @@ class Loop:
     # --- the table altered by others ------------------------------------------------------------------------------
 
     def _hear_alterations(self) -> None:
-        for alteration in self._node.alterations():
-            self._check(str(alteration))
+        """One look is enough, however many transactions of others touched the table."""
+        alterations = self._node.alterations()
+        if alterations:
+            self._check(str(alterations[-1]))
 
     def _check(self, reason: str) -> None:
         """Look whether the kernel still holds the program, and put it back where it does not."""

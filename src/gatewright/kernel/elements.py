@@ -21,6 +21,9 @@ VERDICT_CODE = {Verb.DROP: 0, Verb.ACCEPT: 1, Verb.JUMP: -3, Verb.GOTO: -4, Verb
 _NEW_SET, _DELETE_SET = SUBSYSTEM | 9, SUBSYSTEM | 11
 _NEW_ELEMENTS, _DELETE_ELEMENTS = SUBSYSTEM | 12, SUBSYSTEM | 14
 _SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_KEY_LENGTH, _SET_DESCRIPTION, _SET_ID = 1, 2, 3, 4, 5, 9, 10
+_SET_USER_DATA = 13
+_HOST_ORDER = struct.pack("=BBI", 0, 4, 1)
+"""What nft keeps beside a set to know in which order the bytes of its keys are, where the order is this machine's."""
 _INTERVAL, _CONCATENATED = 0x4, 0x80
 _DESCRIPTION_FIELDS, _FIELD_LENGTH, _LIST_ITEM = 2, 1, 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
@@ -48,6 +51,7 @@ def new_set(table: str, part: Set, number: int) -> Request:
         _word(_SET_KEY_LENGTH, sum(_padded(field) for field in part.fields)),
         _word(_SET_ID, number),
         _description(part.fields) if flags & _CONCATENATED else b"",
+        attribute(_SET_USER_DATA, _HOST_ORDER) if part.fields == (Field.LINK,) else b"",
     )
     return Request(_NEW_SET, CREATE, b"".join(body))
 
@@ -146,7 +150,7 @@ def _padded(field: Field) -> int:
     return _LENGTH[field] + 3 & ~3
 
 
-_TYPES = {Field.IPV4: 7, Field.IPV6: 8, Field.PROTOCOL: 12, Field.PORT: 13, Field.LINK: 19}
+_TYPES = {Field.IPV4: 7, Field.IPV6: 8, Field.PROTOCOL: 12, Field.PORT: 13, Field.LINK: 20}
 """By which numbers nft knows the types when it lists a set; of a concatenation, six bits each."""
 _TYPE_BITS = 6
 _LENGTH = {Field.IPV4: 4, Field.IPV6: 16, Field.PROTOCOL: 1, Field.PORT: 2, Field.LINK: 4}

@@ -73,6 +73,7 @@ class Monitor:
         self._own: deque[range] = deque(maxlen=_REMEMBERED)
         self._name = Path("/proc/thread-self/comm").read_text().rstrip("\n")
         self._pid: int | None = None
+        self._seen: dict[int, tuple[str, int]] = {}
         with ExitStack() as stack:
             self._listener = stack.enter_context(Listener(NETLINK_NETFILTER, buffer))
             self._asking = stack.enter_context(Netlink(NETLINK_NETFILTER))
@@ -125,14 +126,16 @@ class Monitor:
 
     def _learn(self, ended: Sequence[_Ended]) -> None:
         """Who we are to the kernel: one thread of our name made all by which the number rose while we were at it."""
-        by_generation = {one.alteration.generation: one.alteration for one in ended}
+        seen = self._seen
+        seen.update((one.alteration.generation, (one.alteration.program, one.alteration.pid)) for one in ended)
         for made in self._own:
-            who = {(one.program, one.pid) for number in made if (one := by_generation.get(number))}
-            if len(who) == 1 and all(number in by_generation for number in made):
-                ((program, pid),) = who
-                if program == self._name:
-                    self._pid = pid
-                    return
+            who = {seen.get(number) for number in made}
+            if len(who) == 1 and (found := who.pop()) is not None and found[0] == self._name:
+                self._pid = found[1]
+                seen.clear()
+                return
+        for number in list(seen)[:-_REMEMBERED]:
+            del seen[number]
 
     def _is_own(self, done: Alteration) -> bool:
         made = next((made for made in reversed(self._own) if done.generation in made), None)
