@@ -188,11 +188,11 @@ def test_metrics_and_probes_answer(agent: AgentOnNode) -> None:
     assert get(agent, "/readyz") == (200, "in step\n")
     text = get(agent, "/metrics")[1]
     for line in (
-        'gatewright_agent_transactions_total{what="change"} 1.0',
+        'gatewright_agent_transactions_total{what="replace"} 1.0',
         'gatewright_agent_watch_connected{kind="Pod"} 1.0',
         "gatewright_agent_in_step 1.0",
         "policy_enforcement_latency_policy_creation_seconds_count 1.0",
-        "gatewright_agent_event_to_kernel_seconds_count 1.0",
+        'gatewright_agent_event_to_kernel_seconds_count{commit="yes"} 1.0',
     ):
         assert f"\n{line}\n" in text
     assert 'dropped_packets_total{direction="ingress",policies="NetworkPolicy/shop/db"}' in text

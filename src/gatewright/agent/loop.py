@@ -183,6 +183,8 @@ class Loop:
         self._retry.succeeded()
         if self.failing_since or not self.well_since:
             self.failing_since, self.well_since = 0.0, time.time()
+        if advance is not None and self.progress.programmed:
+            self._metrics.change.labels("yes" if changed else "no").observe(time.monotonic() - advance.arrived)
         if changed:
             self._note(began, advance)
 
@@ -267,7 +269,6 @@ class Loop:
             return
         if advance is None:
             return
-        self._metrics.change.observe(now - advance.arrived)
         for (kind, namespace, name), created in advance.created:
             if kind == "Pod" and self._desired.is_here(namespace, name):
                 self._metrics.pod_reachability.observe(wall - created)

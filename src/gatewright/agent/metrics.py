@@ -33,8 +33,8 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, text, buckets=buckets, registry=registry)
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(name, text, labels, buckets=buckets, registry=registry)
 
         self.policy_enforcement = histogram(
             "policy_enforcement_latency_policy_creation_seconds",
@@ -48,8 +48,9 @@ class Metrics:
         )
         self.change = histogram(
             f"{_PREFIX}_event_to_kernel_seconds",
-            "From the arrival of a watch event to the commit of the transaction that answers it.",
+            "From the arrival of a watch event to the commit that answers it, or to knowing that none is needed.",
             _CHANGE,
+            "commit",
         )
         self.events = counter("watch_events", "Objects that were new, different or gone.", "kind")
         self.transactions = counter("transactions", "Transactions of the packet filter.", "what")

@@ -25,8 +25,9 @@ from gatewright.kernel.preflight import bridge_problems
 from gatewright.kernel.table import Program
 from gatewright.objects.core import Node as NodeObject
 
-LINKS_AGAIN = (0.0, 0.2, 1.0, 5.0)
-"""Seconds after a pod of this node came, when links are looked at: the network plugin may still be at it."""
+LINKS_AGAIN = (0.05, 0.2, 1.0, 5.0)
+"""Seconds after a pod of this node came, when links are looked at: its policies come first, since looking takes as long
+as they do, and the network plugin may still be at it."""
 
 
 class Node:
