@@ -179,6 +179,9 @@ class _Transaction:
         kind = message.kind & 0xFF
         if kind == _NEW_GENERATION:
             return self._end(attributes(message.body[4:]))
+        about_tables = kind in (_NEW_TABLE, _DELETE_TABLE)
+        if self._touched and not about_tables:
+            return None  # thousands of elements may follow, which say nothing more
         if message.body[0] == _INET and attributes(message.body[4:]).get(_TABLE_NAME) == self._table:
             self._there = kind != _DELETE_TABLE
             self._touched = True
