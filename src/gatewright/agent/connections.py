@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable
 
 from gatewright.agent.desired import Desired
 from gatewright.agent.log import Troubles
-from gatewright.agent.parties import PROTOCOLS, holder, party
+from gatewright.agent.parties import holder, party
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Direction
 from gatewright.engine.verdict import Outcome, judge_side
 from gatewright.kernel.conntrack import Flow, Revocation
+from gatewright.kernel.cover import PROTOCOLS
 from gatewright.kernel.errors import KernelError
 
 PAUSE = 0.25

@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gatewright.agent.parties import PROTOCOLS, holder, party
+from gatewright.agent.parties import holder, party
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Direction, Endpoint
 from gatewright.engine.verdict import Outcome, Reason, judge_side
+from gatewright.kernel.cover import PROTOCOLS
 from gatewright.kernel.denylog import Denied
 from gatewright.kernel.guards import SPOOFED, UNKNOWN
 

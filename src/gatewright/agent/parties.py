@@ -5,10 +5,6 @@ from __future__ import annotations
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.compile import Compiled
 from gatewright.engine.model import Endpoint
-from gatewright.kernel.cover import PROTOCOL_NUMBER
-
-PROTOCOLS = {number: protocol for protocol, number in PROTOCOL_NUMBER.items()}
-"""IP protocol numbers (IANA) to the protocols that policies know."""
 
 
 def holder(compiled: Compiled, address: IPAddress) -> Endpoint | None:

@@ -46,7 +46,6 @@ class Programmed(msgspec.Struct, frozen=True, rename="camel"):
     elements: int = 0
     policies: int = 0
     transactions: int = 0
-    replacements: int = 0
     repairs: int = 0
     failures: int = 0
     last_change: str = ""

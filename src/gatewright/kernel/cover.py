@@ -30,6 +30,8 @@ from gatewright.kernel.segments import Segment, Segments, disjoint
 from gatewright.kernel.table import ADDRESS_FIELD, SCTP, TCP, UDP, Element, Field
 
 PROTOCOL_NUMBER = {Protocol.TCP: TCP, Protocol.UDP: UDP, Protocol.SCTP: SCTP}
+PROTOCOLS = {number: protocol for protocol, number in PROTOCOL_NUMBER.items()}
+"""IP protocol numbers (IANA) to the protocols that policies know."""
 EVERY_PROTOCOL: Ranges = ((0, 255),)
 OTHER_PROTOCOLS = subtract(EVERY_PROTOCOL, tuple((number, number) for number in sorted(PROTOCOL_NUMBER.values())))
 WHOLE_PORT_FIELD = (0, 65535)

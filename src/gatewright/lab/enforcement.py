@@ -9,18 +9,15 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from gatewright.engine.compile import Compiled, compile_snapshot
-from gatewright.engine.ports import Protocol as Transport
 from gatewright.engine.snapshot import Snapshot
 from gatewright.engine.verdict import Outcome, verdict
 from gatewright.kernel.apply import Applied, apply
 from gatewright.kernel.conntrack import Flow, revoke
+from gatewright.kernel.cover import PROTOCOLS
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import node_program
 from gatewright.lab.addresses import NODE_ADDRESSES, Plan
 from gatewright.objects.meta import Object
-
-_PROTOCOLS = {6: Transport.TCP, 17: Transport.UDP, 132: Transport.SCTP}
-"""IP protocol numbers (IANA) to the protocols policies know."""
 
 
 class Enforcement(Protocol):
@@ -64,5 +61,5 @@ class Enforcing:
 
 
 def _still_allowed(compiled: Compiled, flow: Flow) -> bool:
-    protocol = _PROTOCOLS.get(flow.protocol)
+    protocol = PROTOCOLS.get(flow.protocol)
     return verdict(compiled, flow.source, flow.destination, protocol, flow.port).outcome is not Outcome.DENIED
