@@ -61,6 +61,11 @@ class LabDirectory:
         return self.path / "kubeconfig"
 
     @property
+    def merged(self) -> Path:
+        """Says which kubeconfig of the user's has the lab's context."""
+        return self.path / "merged"
+
+    @property
     def internal_kubeconfig(self) -> Path:
         """For whoever is inside the lab's network."""
         return self.path / "internal.kubeconfig"

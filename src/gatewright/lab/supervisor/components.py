@@ -16,12 +16,11 @@ from pathlib import Path
 
 from gatewright.agent.run import run_agent
 from gatewright.agent.settings import Settings as AgentSettings
-from gatewright.engine.addresses import IPAddress
 from gatewright.lab.api.serve import Running, serve
 from gatewright.lab.api.serve import Settings as ApiSettings
 from gatewright.lab.directory import LabDirectory
 from gatewright.lab.network.plan import API_PORT, FABRIC_ADDRESSES
-from gatewright.lab.supervisor.settings import LabSettings, NodeSettings
+from gatewright.lab.supervisor.settings import LabSettings
 from gatewright.sources.kubeconfig import Where
 
 API_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
