@@ -12,7 +12,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -314,6 +314,37 @@ def logs(name: str, pod: str, container: str | None, lines: int | None = None, *
 
 
 # --- pods from inside -------------------------------------------------------------------------------------------------
+
+
+def execute(
+    name: str, pod: str, command: Sequence[str], *, container: str | None = None, stdin: bool = False, tty: bool = False
+) -> int:
+    """Run a program in a pod (`namespace/name`, or `outside`); returns its exit code."""
+    from gatewright.lab import console
+
+    place, first = _place_of(name, pod)
+    wanted = container or first
+    return asyncio.run(console.execute(place, pod, wanted, command, stdin=stdin, terminal=tty))
+
+
+def _place_of(name: str, pod: str) -> tuple[Path, str]:
+    """The runtime that runs a pod, and the pod's first container."""
+    from gatewright.lab.api.resources import BY_PLURAL
+    from gatewright.lab.apiclient.writing import Refused
+
+    directory = lab_directory(name)
+    if pod == OUTSIDE:
+        return directory.machine(OUTSIDE).runtime_socket, OUTSIDE
+    namespace, _, short = pod.partition("/")
+    with _writer(name) as writer:
+        try:
+            tree = writer.get(BY_PLURAL["", "pods"], namespace, short)
+        except Refused as refused:
+            raise LabError(f"{refused.status.message}; see: gatewright lab status") from refused
+    node = tree["spec"].get("nodeName")
+    if not node:
+        raise LabError(f"pod {pod} is on no node yet; see: kubectl describe pod -n {namespace} {short}")
+    return directory.machine(node).runtime_socket, str(tree["spec"]["containers"][0]["name"])
 
 
 def on_node(name: str, function: Callable[[bytes], bytes], data: bytes) -> bytes:

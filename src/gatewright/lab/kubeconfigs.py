@@ -41,10 +41,12 @@ def merge(source: Path, target: Path) -> str:
     new = _read(source)
     name = str(new["current-context"])
     with _locked(target):
-        config = _without(_read(target), name)
+        old = _read(target)
+        config = _without(old, name)
         for plural in _PLURALS:
             config[plural] = [*config[plural], *new[plural]]
-        if (before := config.get("current-context")) and before != name:
+        current = old.get("current-context")
+        if before := current if current != name else _before(old, name):
             context = next(one for one in config["contexts"] if one["name"] == name)["context"]
             context["extensions"] = [{"name": _BEFORE, "extension": before}]
         config["current-context"] = name
@@ -63,12 +65,18 @@ def remove(name: str, target: Path) -> bool:
             return False
         config = _without(config, name)
         if config.get("current-context") == name:
-            extensions = (found.get("context") or {}).get("extensions") or ()
-            before = next((one.get("extension") for one in extensions if one.get("name") == _BEFORE), "")
+            before = _before({"contexts": [found]}, name)
             known = any(one.get("name") == before for one in config["contexts"])
             config["current-context"] = before if known else ""
         _write(target, config)
     return True
+
+
+def _before(config: Tree, name: str) -> str:
+    """Which context was the current one before this one; empty where that is not known."""
+    context = next((one.get("context") or {} for one in config["contexts"] if one.get("name") == name), {})
+    extensions = context.get("extensions") or ()
+    return str(next((one.get("extension") for one in extensions if one.get("name") == _BEFORE), ""))
 
 
 def _without(config: Tree, name: str) -> Tree:
