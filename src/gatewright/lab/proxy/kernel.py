@@ -69,5 +69,10 @@ def clients(nft: Nft, wanted: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _remembered(part: Mapping[str, Any]) -> list[str]:
+    """A client whose timeout was changed has more time left than the timeout it came with, which nft would refuse."""
     entries = [one["elem"] for one in part.get("elem", ()) if "elem" in one]
-    return [f"{one['val']} timeout {one['timeout']}s expires {one['expires']}s" for one in entries if one["expires"]]
+    return [
+        f"{one['val']} timeout {max(one['timeout'], one['expires'])}s expires {one['expires']}s"
+        for one in entries
+        if one["expires"]
+    ]
