@@ -31,20 +31,19 @@ async def execute(
     runtime: Path, pod: str, container: str, command: Sequence[str], *, stdin: bool, terminal: bool
 ) -> int:
     """Run a program in a container of a pod (`namespace/name`) of this runtime; its exit code. Raises LabError."""
-    namespace, _, name = pod.rpartition("/")
+    namespace, _, name = pod.partition("/")
     connected = await Runtime.connect(runtime)
     try:
-        found = connected.find(namespace, name, container)
-        try:
-            conversation = found.start(command, stdin=stdin, terminal=terminal)
-        except CannotStart as error:
-            os.write(2, f"gatewright: {error}\n".encode())
-            return _CANNOT_START
+        found = connected.containers.find(namespace, name or namespace, container)
+        conversation = found.start(command, stdin=stdin, terminal=terminal)
         try:
             with _raw(terminal and os.isatty(_STDIN)):
                 return await _converse(conversation, stdin, terminal)
         finally:
             conversation.release()
+    except CannotStart as error:
+        os.write(2, f"gatewright: {error}\n".encode())
+        return _CANNOT_START
     finally:
         await connected.close()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gatewright.lab.api.resources import Tree
 from gatewright.lab.api.tables import cells
-from gatewright.lab.runtime.model import SKIPPED, PodState
+from gatewright.lab.runtime.model import COMMAND, SKIPPED, PodState
 
 Json = dict[str, Any]
 
@@ -29,7 +30,9 @@ def pod_status(pod: Tree, owners: Mapping[str, str], held: PodState | None) -> J
     """One pod. `owners` are those of ReplicaSets by uid; `held` is what its node's runtime runs of it."""
     metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     row = cells("Pod", pod)
-    runs = {one.runs for one in held.containers if one.runs != SKIPPED} if held else set()
+    programs = {one["name"]: (one.get("command") or one.get("args") or [""])[0] for one in spec["containers"]}
+    main = [one for one in held.containers if one.name in programs and one.runs != SKIPPED] if held else []
+    runs = {posixpath.basename(programs[one.name]) if one.runs == COMMAND else one.runs for one in main}
     return {
         "namespace": metadata["namespace"],
         "name": metadata["name"],

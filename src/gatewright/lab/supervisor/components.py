@@ -7,22 +7,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
 import threading
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from gatewright.agent.run import run_agent
 from gatewright.agent.settings import Settings as AgentSettings
 from gatewright.lab.api.serve import Running, serve
 from gatewright.lab.api.serve import Settings as ApiSettings
+from gatewright.lab.apiclient.working import Controller, run_controllers
+from gatewright.lab.controllers.deployments import Deployments
+from gatewright.lab.controllers.replicasets import ReplicaSets
+from gatewright.lab.controllers.scheduler import Scheduler
 from gatewright.lab.directory import LabDirectory
-from gatewright.lab.network.plan import API_PORT, FABRIC_ADDRESSES
-from gatewright.lab.supervisor.settings import LabSettings
+from gatewright.lab.kubelet.kubelet import KubeletSettings
+from gatewright.lab.kubelet.run import run_kubelet
+from gatewright.lab.network.fabric import BRIDGE
+from gatewright.lab.network.links import HOST_LINK
+from gatewright.lab.network.node import NodeNetwork
+from gatewright.lab.network.plan import API_PORT, FABRIC_ADDRESSES, FABRIC_NETWORKS, OUTSIDE
+from gatewright.lab.network.routes import keep_routes
+from gatewright.lab.proxy.run import run_proxy
+from gatewright.lab.runtime.client import Runtime
+from gatewright.lab.runtime.model import ContainerSetup, PodSetup, Port
+from gatewright.lab.runtime.server import RuntimeSettings
+from gatewright.lab.runtime.server import serve as serve_runtime
+from gatewright.lab.supervisor.settings import LabSettings, NodeSettings
 from gatewright.sources.kubeconfig import Where
 
+OUTSIDE_PORTS = (80, 81, 443)
+"""On which the outside host listens, so that connections that leave the cluster end somewhere."""
+_THERE_WITHIN = 10.0
 API_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 
 
@@ -57,6 +80,7 @@ def serve_api(site: Site, listening: socket.socket, told: int) -> None:
         inside_kubeconfig=directory.internal_kubeconfig,
         names=(*(f"IP:{address}" for address in (*addresses, "10.96.0.1")), *(f"DNS:{name}" for name in API_NAMES)),
         name=site.context,
+        kubelets=tuple(str(network) for network in FABRIC_NETWORKS),
     )
 
     def ready(_: Running) -> None:
@@ -72,14 +96,100 @@ def serve_api(site: Site, listening: socket.socket, told: int) -> None:
     asyncio.run(main())
 
 
-def run_agent_of(site: Site, node: str, socket_path: Path) -> None:
+def run_controllers_of(site: Site) -> None:
+    """The scheduler and the controllers, the lab's own objects, and the routes of the fabric."""
+    stop = stopping()
+    routes = threading.Thread(
+        target=keep_routes, args=(site.where, "", BRIDGE, site.families, stop), name="routes", daemon=True
+    )
+    routes.start()
+    run_controllers(site.where, controllers(), stop, component="controllers")
+
+
+def controllers() -> list[Controller]:
+    """All of them."""
+    return [Scheduler(), Deployments(), ReplicaSets()]
+
+
+def run_runtime(site: Site, machine: str) -> None:
+    """The runtime of a node, or of the host outside."""
+    directory = site.directory.machine(machine)
+    serve_runtime(
+        RuntimeSettings(machine, directory.runtime_socket, directory.pods, partial(NodeNetwork, site.families))
+    )
+
+
+def run_kubelet_of(site: Site, node: NodeSettings, addresses: list[str]) -> None:
+    """The kubelet of a node."""
+    directory = site.directory.machine(node.name)
+    settings = KubeletSettings(
+        node=node.name,
+        addresses=tuple(addresses),
+        where=site.where,
+        socket=directory.runtime_socket,
+        folder=directory.kubelet,
+        authority=site.directory.api,
+        labels=node.labels,
+        taints=tuple(msgspec.to_builtins(taint) for taint in node.taints),
+    )
+    _wait_for(directory.runtime_socket)
+    run_kubelet(settings, stopping())
+
+
+def run_proxy_of(site: Site, node: str, addresses: list[str]) -> None:
+    """The service proxy of a node, and its routes to the pods of the others."""
+    stop = stopping()
+    routes = threading.Thread(
+        target=keep_routes, args=(site.where, node, HOST_LINK, site.families, stop), name="routes", daemon=True
+    )
+    routes.start()
+    run_proxy(site.where, node, [ipaddress.ip_address(one) for one in addresses], stop)
+
+
+def be_outside(site: Site, addresses: list[str]) -> None:
+    """The host outside: something that listens, in the place of all that is beyond the cluster."""
+    asyncio.run(_keep_outside(site.directory.machine(OUTSIDE).runtime_socket, addresses))
+
+
+async def _keep_outside(path: Path, addresses: list[str]) -> None:
+    _wait_for(path)
+    runtime = await Runtime.connect(path)
+    while True:
+        if not await runtime.pods():
+            files = pod_files(addresses)
+            await runtime.create_pod(
+                PodSetup(uid=OUTSIDE, namespace=OUTSIDE, name=OUTSIDE, hostname=OUTSIDE, host_network=True, files=files)
+            )
+            ports = tuple(Port(number, protocol) for protocol in ("TCP", "UDP", "SCTP") for number in OUTSIDE_PORTS)
+            await runtime.start_container(OUTSIDE, ContainerSetup(name=OUTSIDE, ports=ports))
+        await runtime.events.get()
+
+
+def pod_files(addresses: list[str]) -> dict[str, str]:
+    """The outside host's own files: it does not know the cluster's names."""
+    own = "".join(f"{address}\t{OUTSIDE}\n" for address in addresses)
+    return {
+        "etc/hosts": f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}",
+        "etc/hostname": f"{OUTSIDE}\n",
+        "etc/resolv.conf": "# The cluster's names are not known outside.\n",
+    }
+
+
+def _wait_for(path: Path) -> None:
+    """Wait until a socket is there, which another component makes; that one's fault is told where it stands."""
+    deadline = time.monotonic() + _THERE_WITHIN
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def run_agent_of(site: Site, node: str) -> None:
     """The agent, as on any node."""
     chosen = site.settings
     settings = AgentSettings(
         node=node,
         start_closed=chosen.start_closed,
         keep_connections=chosen.keep_connections,
-        socket=socket_path,
+        socket=site.directory.machine(node).agent_socket,
     )
     run_agent(settings, site.where)
 
