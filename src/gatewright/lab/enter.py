@@ -1,8 +1,8 @@
 """Going into a lab from outside it, to run a function there.
 
 A process cannot name the processes of another PID namespace; in the lab's namespaces it can, and goes on from there
-into the network of a node or of a pod. The join is one setns(2) with a pidfd, the user namespace first of all where the lab
-has one of its own.
+into the network of a node or of a pod. The join is one setns(2) with a pidfd, the user namespace first of all where the
+lab has one of its own.
 """
 
 from __future__ import annotations
