@@ -31,41 +31,10 @@ MERGE = "application/merge-patch+json"
 
 
 @dataclass
-class Node:
-    """A node under test. `stop` and `start` restart its kubelet; the pods of the runner stay."""
+class ApiPods:
+    """The pods of a node, as a client of the API makes and sees them."""
 
     api: Endpoint
-    settings: KubeletSettings
-    runner: FakeRunner
-    loop: asyncio.AbstractEventLoop
-    task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        async def begin() -> None:
-            self.task = asyncio.ensure_future(keep_node(self.settings, self.runner, asyncio.Event()))
-
-        self.call(begin())
-
-    def stop(self) -> None:
-        """As abruptly as a task can be ended."""
-
-        async def end() -> None:
-            assert self.task
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
-
-        self.call(end())
-
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT)
-
-    def do(self, work: Callable[[], T]) -> T:
-        """Call something in the loop's thread."""
-
-        async def done() -> T:
-            return work()
-
-        return self.call(done())
 
     def create(self, name: str, containers: list[Tree], **spec: Any) -> Tree:
         metadata = {"name": name, **spec.pop("metadata", {})}
@@ -98,13 +67,50 @@ class Node:
     def wait_gone(self, name: str, within: float = 10.0) -> None:
         until(lambda: self.get(name) is None, within)
 
-    def pod(self, name: str) -> FakePod:
-        return next(pod for pod in self.runner.table.values() if pod.setup.name == name)
-
     def events(self, name: str) -> list[tuple[str, str]]:
         """(reason, message) of the Events about a pod."""
         items = self.api.request("GET", "/api/v1/namespaces/default/events").json()["items"]
         return [(one["reason"], one["message"]) for one in items if one["involvedObject"]["name"] == name]
+
+
+@dataclass
+class Node(ApiPods):
+    """A node under test. `stop` and `start` restart its kubelet; the pods of the runner stay."""
+
+    settings: KubeletSettings
+    runner: FakeRunner
+    loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        async def begin() -> None:
+            self.task = asyncio.ensure_future(keep_node(self.settings, self.runner, asyncio.Event()))
+
+        self.call(begin())
+
+    def stop(self) -> None:
+        """As abruptly as a task can be ended."""
+
+        async def end() -> None:
+            assert self.task
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+        self.call(end())
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT)
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Call something in the loop's thread."""
+
+        async def done() -> T:
+            return work()
+
+        return self.call(done())
+
+    def pod(self, name: str) -> FakePod:
+        return next(pod for pod in self.runner.table.values() if pod.setup.name == name)
 
 
 def until(what: Callable[[], Any], within: float = 10.0) -> None:
