@@ -174,7 +174,7 @@ def _request(name: str, message: Message, timeout: float = _ANSWER_WITHIN) -> Me
 
 def pod_of(name: str, text: str, namespace: str) -> str:
     """The pod that a user means by `web`, `shop/web`, `deploy/web`, `pod/web` or `outside`, as `namespace/name`."""
-    from gatewright.lab.network import OUTSIDE
+    from gatewright.lab.network.plan import OUTSIDE
 
     if text == OUTSIDE:
         return text

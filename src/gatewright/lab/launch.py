@@ -29,7 +29,7 @@ from gatewright.lab.addresses import Plan
 from gatewright.lab.directory import LabDirectory, start_time
 from gatewright.lab.enforcement import Enforcing, Flat
 from gatewright.lab.errors import LabError
-from gatewright.lab.network import kernel_families
+from gatewright.lab.network.switches import kernel_families
 from gatewright.lab.server import Lab
 from gatewright.objects.meta import Object
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gatewright.engine.addresses import IPAddress
 from gatewright.lab.addresses import DNS_ADDRESS
-from gatewright.lab.network import OUTSIDE
+from gatewright.lab.network.plan import OUTSIDE
 from gatewright.lab.workloads import PodPlan
 from gatewright.lab.zone import DOMAIN
 from gatewright.objects.core import Container, Pod, PodSpec

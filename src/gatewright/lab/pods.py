@@ -25,7 +25,7 @@ from gatewright.lab import pod as inside
 from gatewright.lab.container import COMMAND
 from gatewright.lab.directory import LabDirectory
 from gatewright.lab.errors import LabError
-from gatewright.lab.network import NodeNetwork
+from gatewright.lab.network.node import NodeNetwork
 from gatewright.lab.workloads import PodPlan
 from gatewright.objects.core import ConfigMap
 

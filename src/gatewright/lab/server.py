@@ -25,14 +25,15 @@ from gatewright.engine.addresses import IPAddress
 from gatewright.errors import GatewrightError, InvalidInput
 from gatewright.kernel.nft import Nft
 from gatewright.lab import cluster, pods, services, views
-from gatewright.lab.addresses import NODE_ADDRESSES, OUTSIDE_ADDRESSES, Plan
+from gatewright.lab.addresses import NODE_ADDRESSES, OUTSIDE_ADDRESSES, SERVICE_CIDRS, Plan
 from gatewright.lab.cluster import NAME_SERVER, Desired, Key
 from gatewright.lab.container import environment
 from gatewright.lab.control import Answer, Control
 from gatewright.lab.directory import LabDirectory
 from gatewright.lab.enforcement import Enforcement
 from gatewright.lab.errors import LabError
-from gatewright.lab.network import OUTSIDE, NodeNetwork
+from gatewright.lab.network.node import NodeNetwork
+from gatewright.lab.network.plan import OUTSIDE
 from gatewright.lab.podfiles import OUTSIDE_HOST, pod_files
 from gatewright.lab.pods import RunningPod
 from gatewright.lab.services import Backend
@@ -78,6 +79,7 @@ class Lab:
     def start(self, objects: Iterable[Object]) -> None:
         """Bring the lab up with these objects. Raises GatewrightError."""
         self._network.set_up()
+        self._network.own(NODE_ADDRESSES, SERVICE_CIDRS)
         addresses = tuple(address for address in OUTSIDE_ADDRESSES if address.version in self._plan.families)
         files = pod_files(OUTSIDE_HOST, addresses)
         self._outside = pods.create(OUTSIDE_HOST, addresses, OUTSIDE, self._directory, {}, files, None)
