@@ -15,7 +15,8 @@ import queue
 import selectors
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from gatewright.agent.retry import Retry
 from gatewright.engine.addresses import IPAddress
@@ -23,6 +24,8 @@ from gatewright.errors import line
 from gatewright.kernel.conntrack import forget
 from gatewright.kernel.errors import KernelError
 from gatewright.lab.backing import ENDPOINT_SLICE, SERVICE, Backing, Owner
+from gatewright.lab.network.links import HOST_LINK
+from gatewright.lab.network.routes import keep_routes
 from gatewright.lab.proxy.fronts import Front, Target, fronts
 from gatewright.lab.proxy.kernel import Kernel
 from gatewright.lab.proxy.pieces import Piece, piece
@@ -151,16 +154,50 @@ class Proxy:
         self._stale = False
 
 
-def run_proxy(where: Where, node: str, addresses: Iterable[IPAddress], stop: threading.Event) -> None:
-    """Keep the Services of a cluster working on this node until `stop`, in the network namespace of the caller.
+def run_proxy(
+    where: Where,
+    node: str,
+    addresses: Iterable[IPAddress],
+    stop: threading.Event,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Keep the Services of a cluster and the ways to its pods working on this node until `stop`.
 
-    `addresses` are the node's own, the first of each family the one that masqueraded packets come from. Raises
-    KernelError for what is missing or not permitted, ClusterUnavailable for a configuration that cannot be used.
+    In the network namespace of the caller. `addresses` are the node's own, the first of each family the one that
+    masqueraded packets come from. `ready` is called when the routes stand first. Raises KernelError for what is missing
+    or not permitted, ClusterUnavailable for a configuration that cannot be used.
     """
-    with contextlib.closing(Proxy(node, addresses)) as proxy:
+    own = tuple(addresses)
+    with contextlib.closing(Proxy(node, own)) as proxy:
         watch = ClusterWatch(where, (SERVICE, ENDPOINT_SLICE), proxy.deliver, fields={})
+        routing = _Routing(where, node, {one.version for one in own}, stop, ready)
         watch.start()
+        routing.start()
         try:
             proxy.run(stop)
         finally:
+            stop.set()
             watch.stop()
+            routing.join()
+    if routing.failure is not None:
+        raise routing.failure
+
+
+class _Routing(threading.Thread):
+    """Keeps the routes; what ends it ends the proxy too, so that whoever started both may start them again."""
+
+    def __init__(
+        self, where: Where, node: str, families: Iterable[int], stop: threading.Event, ready: Callable[[], None] | None
+    ) -> None:
+        super().__init__(name="routes", daemon=True)
+        self.failure: BaseException | None = None
+        self._stop_event = stop
+        self._keep = partial(keep_routes, where, node, HOST_LINK, tuple(families), stop, ready)
+
+    def run(self) -> None:
+        try:
+            self._keep()
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            self.failure = error
+        finally:
+            self._stop_event.set()
