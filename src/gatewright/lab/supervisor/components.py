@@ -21,13 +21,18 @@ import msgspec
 
 from gatewright.agent.run import run_agent
 from gatewright.agent.settings import Settings as AgentSettings
+from gatewright.lab.api.resources import BY_PLURAL
 from gatewright.lab.api.serve import Running, serve
 from gatewright.lab.api.serve import Settings as ApiSettings
 from gatewright.lab.apiclient.working import Controller, run_controllers
+from gatewright.lab.apiclient.writing import Refused, Writer
 from gatewright.lab.controllers.deployments import Deployments
+from gatewright.lab.controllers.endpointslices import EndpointSlices
 from gatewright.lab.controllers.replicasets import ReplicaSets
 from gatewright.lab.controllers.scheduler import Scheduler
 from gatewright.lab.directory import LabDirectory
+from gatewright.lab.dns import objects as dns
+from gatewright.lab.dns.server import serve as serve_names
 from gatewright.lab.kubelet.kubelet import KubeletSettings
 from gatewright.lab.kubelet.run import run_kubelet
 from gatewright.lab.network.fabric import BRIDGE
@@ -43,6 +48,8 @@ from gatewright.lab.runtime.server import serve as serve_runtime
 from gatewright.lab.supervisor.settings import LabSettings, NodeSettings
 from gatewright.sources.kubeconfig import Where
 
+SERVICES, DEPLOYMENTS = BY_PLURAL["", "services"], BY_PLURAL["apps", "deployments"]
+DNS_ADDRESSES = (ipaddress.ip_address("10.96.0.10"), ipaddress.ip_address("fd00:10:96::a"))
 OUTSIDE_PORTS = (80, 81, 443)
 """On which the outside host listens, so that connections that leave the cluster end somewhere."""
 _THERE_WITHIN = 10.0
@@ -103,20 +110,34 @@ def run_controllers_of(site: Site) -> None:
         target=keep_routes, args=(site.where, "", BRIDGE, site.families, stop), name="routes", daemon=True
     )
     routes.start()
+    found_names(site)
     run_controllers(site.where, controllers(), stop, component="controllers")
+
+
+def found_names(site: Site) -> None:
+    """Make the name server's objects, where they have never been: who deletes one is obeyed until the next start."""
+    addresses = [address for address in DNS_ADDRESSES if address.version in site.families]
+    writer = Writer(site.where, manager="controllers")
+    with contextlib.closing(writer):
+        for resource, tree in ((SERVICES, dns.service(addresses)), (DEPLOYMENTS, dns.deployment())):
+            try:
+                writer.create(resource, tree["metadata"]["namespace"], tree)
+            except Refused as refused:
+                if refused.reason != "AlreadyExists":
+                    raise
 
 
 def controllers() -> list[Controller]:
     """All of them."""
-    return [Scheduler(), Deployments(), ReplicaSets()]
+    return [Scheduler(), Deployments(), ReplicaSets(), EndpointSlices()]
 
 
 def run_runtime(site: Site, machine: str) -> None:
     """The runtime of a node, or of the host outside."""
     directory = site.directory.machine(machine)
-    serve_runtime(
-        RuntimeSettings(machine, directory.runtime_socket, directory.pods, partial(NodeNetwork, site.families))
-    )
+    names = partial(serve_names, site.directory.internal_kubeconfig.read_text())
+    network = partial(NodeNetwork, site.families)
+    serve_runtime(RuntimeSettings(machine, directory.runtime_socket, directory.pods, network, names))
 
 
 def run_kubelet_of(site: Site, node: NodeSettings, addresses: list[str]) -> None:
