@@ -115,6 +115,8 @@ def up(
     with progress("starting the lab"):
         client.up(settings, name)
     try:
+        if waiting:
+            settle(name, True, timeout)  # programs that ask for a name as they start find the name server answering
         warnings = client.apply(name, parsed)["warnings"] if parsed else []
     except BaseException:
         client.down(name)

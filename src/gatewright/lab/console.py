@@ -63,12 +63,18 @@ async def _converse(conversation: Conversation, stdin: bool, terminal: bool) -> 
     inputs = asyncio.ensure_future(_feed(conversation)) if stdin else None
     ending = asyncio.ensure_future(conversation.wait())
     leaving = asyncio.ensure_future(interrupted.wait())
-    await asyncio.wait((ending, leaving), return_when=asyncio.FIRST_COMPLETED)
-    if ending.done():
+    try:
+        await asyncio.wait((ending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            return _INTERRUPTED
+        code = ending.result()
         await asyncio.gather(*outputs)
-    for task in (*outputs, *filter(None, (inputs, leaving, ending))):
-        task.cancel()
-    return ending.result() if ending.done() and not ending.cancelled() else _INTERRUPTED
+        return code
+    finally:
+        tasks = [*outputs, leaving, ending, *filter(None, (inputs,))]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _copy(reader: Reader, descriptor: int) -> None:

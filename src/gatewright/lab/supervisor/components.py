@@ -21,15 +21,13 @@ import msgspec
 
 from gatewright.agent.run import run_agent
 from gatewright.agent.settings import Settings as AgentSettings
-from gatewright.lab.api.resources import BY_PLURAL
+from gatewright.lab.api.resources import BY_PLURAL, NAMESPACES
 from gatewright.lab.api.serve import Running, serve
 from gatewright.lab.api.serve import Settings as ApiSettings
-from gatewright.lab.apiclient.working import Controller, run_controllers
+from gatewright.lab.apiclient.working import run_controllers
 from gatewright.lab.apiclient.writing import Refused, Writer
-from gatewright.lab.controllers.deployments import Deployments
+from gatewright.lab.controllers.catalogue import ControllerSettings, controllers
 from gatewright.lab.controllers.endpointslices import EndpointSlices
-from gatewright.lab.controllers.replicasets import ReplicaSets
-from gatewright.lab.controllers.scheduler import Scheduler
 from gatewright.lab.directory import LabDirectory
 from gatewright.lab.dns import objects as dns
 from gatewright.lab.dns.server import serve as serve_names
@@ -103,6 +101,15 @@ def serve_api(site: Site, listening: socket.socket, told: int) -> None:
     asyncio.run(main())
 
 
+def warm_up(site: Site) -> None:
+    """Ask the API something: so every module that a client needs is there before anybody is forked.
+
+    In a pod the packages are out of sight, and each component would read them again.
+    """
+    with contextlib.closing(Writer(site.where)) as writer:
+        writer.list(NAMESPACES)
+
+
 def run_controllers_of(site: Site) -> None:
     """The scheduler and the controllers, the lab's own objects, and the routes of the fabric."""
     stop = stopping()
@@ -111,7 +118,14 @@ def run_controllers_of(site: Site) -> None:
     )
     routes.start()
     found_names(site)
-    run_controllers(site.where, controllers(), stop, component="controllers")
+    plan = site.settings.plan.only(site.families)
+    chosen = ControllerSettings(
+        authority=(site.directory.api / "ca.crt").read_text(),
+        api_addresses=tuple(str(one) for one in FABRIC_ADDRESSES if one.version in site.families),
+        api_port=API_PORT,
+        pod_ranges=plan.pod_networks,
+    )
+    run_controllers(site.where, [*controllers(chosen), EndpointSlices()], stop, component="controllers")
 
 
 def found_names(site: Site) -> None:
@@ -125,11 +139,6 @@ def found_names(site: Site) -> None:
             except Refused as refused:
                 if refused.reason != "AlreadyExists":
                     raise
-
-
-def controllers() -> list[Controller]:
-    """All of them."""
-    return [Scheduler(), Deployments(), ReplicaSets(), EndpointSlices()]
 
 
 def run_runtime(site: Site, machine: str) -> None:

@@ -7,6 +7,7 @@ the fabric; when it ends, the kernel ends every other process and with them the 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import selectors
@@ -76,6 +77,9 @@ class Lab:
         self._site.directory.api.mkdir(mode=0o700, exist_ok=True)
         self._fabric.set_up()
         self._start_api()
+        components.warm_up(self._site)
+        gc.collect()
+        gc.freeze()  # what is there now is shared by all that are forked
         self._component("controllers", partial(components.run_controllers_of, self._site), self._network)
         for node in self._site.settings.nodes:
             self._add_node(node)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import importlib.util
 import json
 import os
@@ -185,8 +184,6 @@ def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> No
         listener.bind(str(directory.socket))
         os.chmod(directory.socket, 0o600)
         listener.listen(64)
-        gc.collect()
-        gc.freeze()
         lab.start()
         os.write(tell, b'{"up": true}')  # fails when the caller has given up meanwhile; then so does the lab
         os.close(tell)
