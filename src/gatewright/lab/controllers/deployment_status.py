@@ -64,7 +64,7 @@ def progressed(
     """(the status with what it says of progress, seconds until the deadline for the next step)."""
     deadline = owner["spec"].get("progressDeadlineSeconds")
     conditions = status["conditions"]
-    present = condition(status, "Progressing")
+    present = condition({"status": status}, "Progressing")
     look = None
     if deadline is None or deadline == _NO_DEADLINE:
         conditions = [one for one in conditions if one["type"] != "Progressing"]
@@ -99,7 +99,7 @@ def _progress(
     owner: Tree, new: Tree | None, status: Tree, deadline: int, now: float
 ) -> tuple[list[Tree], float | None]:
     conditions = status["conditions"]
-    present = condition(status, "Progressing")
+    present = condition({"status": status}, "Progressing")
     subject = f'ReplicaSet "{new["metadata"]["name"]}"' if new else f'Deployment "{owner["metadata"]["name"]}"'
     before = status_of(owner)
     settled = bool(present) and present is not None and present.get("reason") == COMPLETE

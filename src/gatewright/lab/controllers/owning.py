@@ -190,6 +190,11 @@ class Owning:
             found |= {(namespace, name) for name, selector in mine if selector and selected(selector, labels)}
         return found
 
+    def everything(self) -> list[Key]:
+        """All objects that are known."""
+        with self._lock:
+            return [(namespace, name) for namespace, names in self._selectors.items() for name in names]
+
     # Making it so.
 
     def reconcile(self, cluster: Cluster, key: Key) -> float | None:
