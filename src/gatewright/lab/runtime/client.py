@@ -246,7 +246,8 @@ class Runtime:
         pods, self._pods = self._pods, {}
         for uid in pods:
             self.events.put_nowait(PodEvent(uid, LOST))
-        self._coming_back = asyncio.ensure_future(self._come_back())
+        if self._coming_back is None or self._coming_back.done():
+            self._coming_back = asyncio.ensure_future(self._come_back())
 
     def _fail_all(self) -> None:
         asked, self._asked = self._asked, {}

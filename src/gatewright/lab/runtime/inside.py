@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from gatewright.lab import linux
 from gatewright.lab.errors import LabError
-from gatewright.lab.runtime import rootfs, volumes
+from gatewright.lab.runtime import pause, rootfs, volumes
 from gatewright.lab.runtime.model import (
     COMMAND,
     NAME_SERVER,
@@ -35,8 +35,6 @@ from gatewright.lab.runtime.model import (
 )
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PAUSE = ("sleep", "2147483647")
-"""The sandbox' program: a small one that every machine has. What it must do is in docs/design/0081."""
 CANNOT_START, NOT_EXECUTABLE, NOT_FOUND = 128, 126, 127
 _SWITCHES = {
     "net/ipv4/ip_unprivileged_port_start": "0",
@@ -46,6 +44,8 @@ _SWITCHES = {
     "net/ipv6/conf/default/accept_ra": "0",
 }
 """Low ports for any program, every refusal told (no limit on ICMP errors), no addresses that nobody asked for."""
+_CHANGED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
+"""Those that Python, the runtime or the supervisor handle or ignore."""
 _WELL_INSIDE = linux.NEWNS | linux.NEWUTS | linux.NEWIPC | linux.NEWNET
 
 
@@ -77,11 +77,11 @@ class _Refused(Exception):
 # The sandbox
 
 
-def be_sandbox(setup: PodSetup, mount_point: Path, tell: socket.socket) -> NoReturn:
+def be_sandbox(setup: PodSetup, mount_point: Path, program: int, tell: socket.socket) -> NoReturn:
     """Make the pod's namespaces and be the first process in them: says `made`, then `built`."""
     with _ending(tell):
         linux.end_with_parent(signal.SIGKILL)
-        _leave_the_runtime({tell.fileno()})
+        _leave_the_runtime({tell.fileno(), program})
         _standard(_nothing())
         linux.unshare(linux.NEWNS | linux.NEWUTS | linux.NEWIPC | (0 if setup.host_network else linux.NEWNET))
         if not setup.host_network:
@@ -91,7 +91,8 @@ def be_sandbox(setup: PodSetup, mount_point: Path, tell: socket.socket) -> NoRet
         volumes.fill(setup.volumes)
         tell.send(b'{"built": true}')
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # survives the execution: the kernel reaps orphans then
-        os.execvpe(PAUSE[0], list(PAUSE), {"PATH": PATH})
+        linux.keep_capabilities(frozenset())
+        pause.wait(program, PATH)
 
 
 def _switch(wanted: Mapping[str, str]) -> None:
@@ -255,9 +256,10 @@ def _become_user(user: int | None, group: int | None) -> None:
 def _leave_the_runtime(kept: Iterable[int]) -> None:
     """A session of its own, signals as they are by default, and no open file but those to be kept and 0 to 2."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for number in _CHANGED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
+    os.umask(0o022)
     last = 2
     for descriptor in sorted(one for one in kept if one > last):
         os.closerange(last + 1, descriptor)

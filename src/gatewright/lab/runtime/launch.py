@@ -34,7 +34,7 @@ class Namespaces:
         try:
             yield
         finally:
-            linux.setns(self._process, linux.NEWPID)
+            _come_back(self._process, linux.NEWPID)
 
     @contextlib.contextmanager
     def network_of(self, sandbox: int) -> Iterator[None]:
@@ -43,7 +43,15 @@ class Namespaces:
         try:
             yield
         finally:
-            linux.setns(self._network, linux.NEWNET)
+            _come_back(self._network, linux.NEWNET)
+
+
+def _come_back(descriptor: int, kind: int) -> None:
+    """Whoever cannot come back must not go on: it would do everything else in a pod's namespace."""
+    try:
+        linux.setns(descriptor, kind)
+    except OSError as error:
+        raise SystemExit(f"the runtime cannot come back from a pod's namespaces: {error.strerror}") from error
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import selectors
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -80,7 +81,7 @@ class Loop:
         while not self._stopped:
             for key, _ in self._selector.select(self._timeout()):
                 if self._selector.get_map().get(key.fd) is key:  # not forgotten by what was called before
-                    key.data()
+                    self._call(key.fd, key.data)
             self._fire()
 
     def _timeout(self) -> float | None:
@@ -93,7 +94,16 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             if not timer.cancelled:
-                timer.fire()
+                self._call(-1, timer.fire)
+
+    def _call(self, descriptor: int, action: Callable[[], object]) -> None:
+        """A mistake about one pod must not end all others: it is written down, and its descriptor watched no more."""
+        try:
+            action()
+        except Exception:  # noqa: BLE001
+            traceback.print_exc()
+            if descriptor not in (-1, self._ends[0].fileno()):
+                self.forget(descriptor)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):

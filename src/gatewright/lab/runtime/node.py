@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.lab.errors import LabError
-from gatewright.lab.runtime import inside
+from gatewright.lab.runtime import inside, pause
 from gatewright.lab.runtime.held import Nobody, Pod, PodNetwork, Reply, reason, send_signal
 from gatewright.lab.runtime.launch import Launch, Namespaces, Told
 from gatewright.lab.runtime.loop import Loop
@@ -46,6 +46,7 @@ class Node:
         self._tell = tell
         self._mount_point = folder / ".root"
         self._mount_point.mkdir(exist_ok=True)
+        self._program = pause.prepared()
         self._own = Namespaces()
         self._pods: dict[str, Pod] = {}
         self._runner = Runner(loop, self._own, serve_names, tell, self._go_on_removing)
@@ -67,16 +68,16 @@ class Node:
         if setup.uid in self._pods:
             raise LabError(f"pod {setup.namespace}/{setup.name} ({setup.uid}) is there already")
         folder = pod_folder(self._folder, setup.namespace, setup.name, setup.uid)
-        folder.mkdir()
         uid = setup.uid
         with self._own.children_in(None):
             launch = Launch(
                 self._loop,
-                lambda tell: inside.be_sandbox(setup, self._mount_point, tell),
+                lambda tell: inside.be_sandbox(setup, self._mount_point, self._program, tell),
                 heard=lambda words: self._heard(uid, words),
                 started=lambda told: self._made(uid, told, reply),
                 ended=lambda _: self._died(uid),
             )
+        folder.mkdir(exist_ok=True)
         self._pods[uid] = Pod(setup, folder, launch)
 
     def _heard(self, uid: str, words: dict[str, Any]) -> None:

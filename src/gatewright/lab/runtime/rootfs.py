@@ -105,6 +105,7 @@ def _proc(root: Path) -> None:
         linux.mount("proc", str(proc), "proc", _SAFE | linux.MS_NOEXEC)
     except OSError:
         linux.mount("/proc", str(proc), "", linux.MS_BIND | linux.MS_REC)
+        _remount_read_only(str(proc))
         return
     for name in _PROC_READ_ONLY:
         path = str(proc / name)

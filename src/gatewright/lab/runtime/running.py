@@ -233,7 +233,7 @@ class Runner:
         self, pod: Pod, name: str, command: tuple[str, ...], streams: Streams, ours: list[int], reply: Reply
     ) -> None:
         run = _running(pod, name)
-        container = None if run.launch is None else run.launch.handle
+        container = run.launch.handle if run.launch is not None and run.answering is None else None
         place = Place(pod.launch.handle, container, pod.setup.hostname, run.setup.mounts)
         failed = ""
 
@@ -264,7 +264,7 @@ class Runner:
     def attach(self, pod: Pod, name: str, stdin: bool, reply: Reply) -> None:
         """Join a container's program. Raises LabError, OSError."""
         run = _running(pod, name)
-        if run.launch is None:
+        if run.launch is None or run.answering is not None:
             raise LabError(f"container {name} has no program of its own here: a stand-in answers for it")
         joined = Joined(run.output.streams, lambda why: reply.ended(0, why))
         given = run.terminal if run.setup.terminal else run.input if stdin else -1

@@ -12,6 +12,7 @@ import resource
 import shutil
 import signal
 import socket
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -239,6 +240,9 @@ class _Client:
                     reply.failed(f"{error.filename or type(request).__name__}: {error.strerror}")
                 except LabError as error:
                     reply.failed(str(error))
+                except Exception as error:  # noqa: BLE001  (one request's mistake is not every pod's)
+                    traceback.print_exc()
+                    reply.failed(f"{type(error).__name__}: {error}; this is a bug")
         except LabError:  # it speaks another language
             self._leave()
 

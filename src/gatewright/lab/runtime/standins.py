@@ -137,7 +137,13 @@ class StandIns:
 
     def _start(self) -> None:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            near.close()
+            far.close()
+            self._loop.after(_AGAIN, self._start_again)
+            return
         if self.pid == 0:
             standin.become(far)
         far.close()
