@@ -277,6 +277,15 @@ def test_an_environment_that_leads_nowhere_is_told(api: Endpoint, here: Node) ->
     assert here.pod("web").containers["c"].setup.environment["A"] == "x"
 
 
+def test_a_status_that_others_have_changed_is_set_right(api: Endpoint, here: Node) -> None:
+    here.create("web", [{"name": "c", **port(8080)}])
+    conditions = here.wait_for("web", ready)["status"]["conditions"]
+    wrong = [{**one, "status": "False"} if one["type"] == "Ready" else one for one in conditions]
+    wrong.append({"type": "example.com/Own", "status": "True"})
+    api.request("PATCH", f"{PODS}/web/status", {"status": {"conditions": wrong}}, MERGE)
+    here.wait_for("web", lambda tree: ready(tree) and condition(tree, "example.com/Own"))
+
+
 def test_a_sandbox_that_dies_is_made_anew(here: Node) -> None:
     here.create("web", [{"name": "c", **port(8080)}])
     address = here.wait_for("web", ready)["status"]["podIP"]

@@ -101,7 +101,8 @@ def test_a_stand_in_answers_on_the_pods_addresses(here: Real) -> None:
 def test_a_program_has_its_environment_files_and_logs(here: Real) -> None:
     maps = "/api/v1/namespaces/default/configmaps"
     here.api.request("POST", maps, {"metadata": {"name": "settings"}, "data": {"a": "first"}})
-    script = "echo $GREETING; hostname; cat /settings/a; cat /etc/resolv.conf; while sleep 0.1; do cat /settings/a > /tmp/a; done"
+    script = "echo $GREETING; hostname; cat /settings/a /etc/resolv.conf; "
+    script += "while sleep 0.1; do cat /settings/a > /tmp/a; done"
     env = [
         {"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "GREETING", "value": "hello $(WHO)"},
@@ -140,6 +141,17 @@ def test_a_pod_ends_in_order(here: Real) -> None:
     here.delete("web")
     here.wait_gone("web")
     assert time.monotonic() - began < 3
+
+
+def test_a_pod_that_takes_no_notice_ends_when_its_grace_is_made_shorter(here: Real) -> None:
+    script = "trap '' TERM; while true; do sleep 0.05; done"
+    here.create("web", [{"name": "c", "command": ["sh", "-c", script]}], terminationGracePeriodSeconds=60)
+    here.wait_for("web", ready)
+    here.delete("web")
+    time.sleep(0.5)
+    assert here.get("web")
+    here.delete("web", 1)
+    here.wait_gone("web", 5)
 
 
 def test_a_killed_kubelet_leaves_pods_running_and_the_next_finds_them(here: Real) -> None:

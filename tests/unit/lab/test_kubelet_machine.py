@@ -159,7 +159,7 @@ def test_whatever_ends_when_the_order_of_the_start_holds(seed: int) -> None:
         for name in decision.start:
             assert name not in runs or not runs[name].running
             kind = spec.part(name).kind
-            before = [part for part in spec.parts[: [part.name for part in spec.parts].index(name)]]
+            before = spec.parts[: [part.name for part in spec.parts].index(name)]
             if kind == "main" and not any(part.kind == "main" and part.name in runs for part in spec.parts):
                 assert all(runs[part.name].code == 0 for part in before if part.kind == "init")
             runs[name] = Run(runs[name].number + 1 if name in runs else 0, True, 1.0)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gatewright.lab.api.resources import BY_PLURAL, Resource, Tree
+from gatewright.lab.api.resources import BY_PLURAL, Tree
 from gatewright.lab.apiclient.events import Recorder
 from gatewright.lab.apiclient.following import Change, Follower, Name
 from gatewright.lab.apiclient.writing import Writer
@@ -62,12 +62,11 @@ class KubeletSettings:
 class Kubelet:
     """Everything but the loop and its end. For the thread of the loop."""
 
-    def __init__(self, settings: KubeletSettings, runner: Runner, outbox: Outbox) -> None:
+    def __init__(self, settings: KubeletSettings, runner: Runner, outbox: Outbox, follower: Follower) -> None:
         self.node, self.addresses, self.resolver = settings.node, settings.addresses, settings.resolver
         self.runner = runner
         self.allocatable = nodes.resources()
-        self.follower: Follower | None = None
-        self._outbox = outbox
+        self._outbox, self._follower = outbox, follower
         self._ranges = Ranges(settings.folder / "ranges.json")
         self._versions = {6 if ":" in address else 4 for address in settings.addresses}
         self._workers: dict[str, PodWorker] = {}
@@ -81,11 +80,11 @@ class Kubelet:
     def lookup(self, namespace: str) -> Lookup:
         """ConfigMaps and Secrets of a namespace, as they are now."""
         resources = {one.kind: one for one in (CONFIG_MAPS, SECRETS)}
-        return lambda kind, name: self._get(resources[kind], namespace, name)
+        return lambda kind, name: self._follower.get(resources[kind], namespace, name)
 
     def services(self) -> Iterable[Tree]:
         """All Services."""
-        return self.follower.all(SERVICES) if self.follower else ()
+        return self._follower.all(SERVICES)
 
     def pod_addresses(self, uid: str) -> tuple[str, ...] | None:
         """Addresses for a pod."""
@@ -107,19 +106,15 @@ class Kubelet:
         """Tell that a pod that is being deleted is gone."""
         self._outbox.ended(pod)
 
-    def _get(self, resource: Resource, namespace: str, name: str) -> Tree | None:
-        return self.follower.get(resource, namespace, name) if self.follower else None
-
     # What the API and the runtime tell.
 
     def begin(self, found: Sequence[PodState]) -> None:
         """Begin with what runs, and with what should: everything has been listed."""
-        assert self.follower is not None
         self._begun = True
-        self.networks_changed(self._get(nodes.NODES, "", self.node))
+        self.networks_changed(self._follower.get(nodes.NODES, "", self.node))
         self._ranges.adopt({pod.uid: pod.addresses for pod in found if not pod.host_network})
         known = {pod.uid: pod for pod in found}
-        for tree in self.follower.all(PODS):
+        for tree in self._follower.all(PODS):
             self._put(tree, known.pop(tree["metadata"]["uid"], None))
         for pod in known.values():
             self._tasks[pod.uid] = asyncio.ensure_future(self._clear_away(pod.uid))
@@ -261,16 +256,17 @@ async def keep_node(settings: KubeletSettings, runner: Runner, stop: asyncio.Eve
     """Be a node's kubelet until `stop` is set. Raises LabError when it cannot begin."""
     loop = asyncio.get_running_loop()
     settings.folder.mkdir(parents=True, exist_ok=True)
-    writer = Writer(settings.where, None, COMPONENT)
-    outbox = Outbox(writer, Recorder(writer, COMPONENT, time.time, settings.node))
-    kubelet = Kubelet(settings, runner, outbox)
 
-    def heard(changes: list[Change]) -> None:
+    def heard(changes: list[Change]) -> None:  # by the watching threads, and by the outbox for what it has written
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(kubelet.heard, changes)
 
     fields = {"Pod": f"spec.nodeName={settings.node}", "Node": f"metadata.name={settings.node}"}
-    kubelet.follower = follower = Follower(settings.where, _FOLLOWED, heard, fields=fields)
+    follower = Follower(settings.where, _FOLLOWED, heard, fields=fields)
+    writer = Writer(settings.where, follower, COMPONENT)
+    recorder = Recorder(writer, COMPONENT, time.time, settings.node)
+    outbox = Outbox(writer, recorder, lambda namespace, name: follower.get(PODS, namespace, name))
+    kubelet = Kubelet(settings, runner, outbox, follower)
     thread = threading.Thread(target=outbox.run, name="outbox", daemon=True)
     thread.start()
     tasks: list[asyncio.Task[None]] = []

@@ -39,14 +39,14 @@ class _Waiting:
 class Outbox:
     """For any thread but `run`, which is the thread that writes."""
 
-    def __init__(self, writer: Writer, recorder: Recorder) -> None:
-        self._writer, self._recorder = writer, recorder
+    def __init__(self, writer: Writer, recorder: Recorder, newest: Callable[[str, str], Tree | None]) -> None:
+        """`newest` is a pod by namespace and name as the API has it, as far as is known; what is written is known."""
+        self._writer, self._recorder, self._newest = writer, recorder, newest
         self._changed = threading.Condition()
         self._stopped = False
         self._first: OrderedDict[str, Callable[[Writer], None]] = OrderedDict()
         self._pods: OrderedDict[str, _Waiting] = OrderedDict()
         self._events: deque[tuple[Tree, str, str, str]] = deque(maxlen=MOST_EVENTS)
-        self._sent: dict[str, Tree] = {}
 
     def first(self, name: str, work: Callable[[Writer], None]) -> None:
         """Write something before all else; of what has the same name the newest counts."""
@@ -55,7 +55,7 @@ class Outbox:
             self._changed.notify()
 
     def status(self, pod: Tree, status: Tree) -> None:
-        """Tell a pod's status, where it is not what was told last."""
+        """Tell a pod's status, where the API has another."""
         with self._changed:
             self._waiting(pod).status = status
             self._changed.notify()
@@ -76,7 +76,6 @@ class Outbox:
         """A pod is gone from the API: there is nothing to tell of it."""
         with self._changed:
             self._pods.pop(uid, None)
-            self._sent.pop(uid, None)
 
     def stop(self) -> None:
         """Let `run` return."""
@@ -144,20 +143,19 @@ class Outbox:
         except Refused as error:
             level = logging.DEBUG if error.reason in ("NotFound", "Conflict") else logging.WARNING
             _log.log(level, "pod %s: %s", waiting.pod["metadata"]["name"], error)
-            self._sent.pop(uid, None)
 
     def _tell(self, uid: str, waiting: _Waiting) -> None:
         metadata = waiting.pod["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         if waiting.status is not None:
-            before = self._sent.get(uid) or waiting.pod.get("status") or {}
-            if patch := difference(before, waiting.status):
+            known = self._newest(namespace, name)
+            same = known is not None and known["metadata"]["uid"] == uid
+            before = known if known is not None and same else waiting.pod
+            if patch := difference(before.get("status") or {}, waiting.status):
                 body = {"metadata": {"uid": uid}, "status": patch}
                 self._writer.patch(PODS, namespace, name, body, "status")
-            self._sent[uid] = waiting.status
         if waiting.ended:
             self._writer.delete(PODS, namespace, name, uid=uid, grace=0)
-            self._sent.pop(uid, None)
 
     def _write_event(self) -> None:
         with self._changed:
