@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import ipaddress
 import json
 import os
 import pickle
@@ -26,12 +27,15 @@ import pytest
 
 from gatewright.lab import linux
 from gatewright.lab.enter import call_on_node
-from gatewright.lab.network import NodeNetwork, kernel_families
+from gatewright.lab.network.node import NodeNetwork
+from gatewright.lab.network.switches import kernel_families
 from gatewright.lab.runtime.server import RuntimeSettings, serve
 
 T = TypeVar("T")
 NOBODY = 65534
 WAIT = 20.0
+ADDRESSES = (ipaddress.ip_address("172.31.255.1"), ipaddress.ip_address("fd00:10:31::1"))
+"""The node's own, on its loopback: there is no fabric."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,9 @@ def _serve_node(settings: RuntimeSettings, control: socket.socket) -> NoReturn:
         linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         with contextlib.suppress(OSError):
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-        NodeNetwork(kernel_families()).set_up()
+        network = NodeNetwork(kernel_families())
+        network.set_up()
+        network.own(ADDRESSES, ())
         pid = _fork_runtime(settings)
         signal.signal(signal.SIGCHLD, lambda *_: _reap(pid))
         while word := control.recv(64):
