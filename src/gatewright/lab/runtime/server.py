@@ -102,9 +102,12 @@ class _Server:
         self._clients: set[_Client] = set()
         self.node = Node(loop, settings.pods, network, settings.serve_names, self._tell)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        self._listener.bind(str(settings.socket))
-        settings.socket.chmod(0o600)
+        bound = settings.socket.with_name(f"{settings.socket.name}.new")  # nobody finds it before it listens
+        bound.unlink(missing_ok=True)
+        self._listener.bind(str(bound))
+        bound.chmod(0o600)
         self._listener.listen(16)
+        bound.rename(settings.socket)
         loop.watch(self._listener.fileno(), self._accept)
 
     def end(self) -> None:
