@@ -73,7 +73,7 @@ class Field:
     def kept_empty(self) -> bool:
         """Whether an object that has an empty value here keeps it.
 
-        Go leaves out empty lists, empty maps and scalars that are zero (`omitempty`), but none that a pointer leads to.
+        Go leaves out empty lists, empty maps and scalars that are zero (`omitempty`), not those behind a pointer.
         """
         return self.present or self.pointer or self.type.kind in ("struct", "raw") or self.type.schema is not None
 
