@@ -1,4 +1,4 @@
-"""The status that a kubelet writes: phases, conditions and states of containers as cases; what is told, and how often.
+"""The status that a kubelet writes: phases, conditions, states of containers as cases; what is told, and how often."""
 
 from __future__ import annotations
 
