@@ -82,7 +82,7 @@ def test_children_of_other_kinds_are_nobodys_business() -> None:
 def candidate(name: str, **given: Any) -> Tree:
     at = given.get("ready_since", 0)
     conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": stamp(at)}] if at else []
-    about = {"name": name, "uid": name, "creationTimestamp": stamp(given.get("created", 1))}
+    about: Tree = {"name": name, "uid": name, "creationTimestamp": stamp(given.get("created", 1))}
     if "cost" in given:
         about["annotations"] = {"controller.kubernetes.io/pod-deletion-cost": given["cost"]}
     status: Tree = {"phase": given.get("phase", "Running"), "conditions": conditions}
