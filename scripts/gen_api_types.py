@@ -41,7 +41,7 @@ ROOTS = (
     *("core.v1.Secret", "core.v1.ServiceAccount", "core.v1.Event", "core.v1.ReplicationController", "core.v1.Binding"),
     *("apps.v1.Deployment", "apps.v1.ReplicaSet", "apps.v1.StatefulSet", "apps.v1.DaemonSet"),
     *("apps.v1.ControllerRevision", "batch.v1.Job", "batch.v1.CronJob"),
-    *( "networking.v1.Ingress", "networking.v1.NetworkPolicy", "discovery.v1.EndpointSlice"),
+    *("networking.v1.Ingress", "networking.v1.NetworkPolicy", "discovery.v1.EndpointSlice"),
     *("coordination.v1.Lease", "autoscaling.v1.Scale", "policy.v1.Eviction", "meta.v1.DeleteOptions", "meta.v1.Status"),
     *("authorization.v1.SelfSubjectAccessReview", "authorization.v1.SubjectAccessReview"),
     *("authorization.v1.SelfSubjectRulesReview", "authentication.v1.SelfSubjectReview", "events.v1.Event"),
