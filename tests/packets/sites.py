@@ -78,7 +78,7 @@ class Node(Place):
         addresses = [ipaddress.ip_address(self.addresses[family]) for family in families or (4, 6)]
 
         def work() -> None:
-            with contextlib.closing(Proxy(self.name, addresses)) as self.proxy:
+            with contextlib.closing(Proxy(self.name, addresses, heartbeat=0.05)) as self.proxy:
                 there.set()
                 self.proxy.run(self._stop)
 
@@ -91,8 +91,7 @@ class Node(Place):
     def stop_proxy(self) -> None:
         """End it; its table stays."""
         self._stop.set()
-        if self.proxy is not None and self._thread is not None:
-            deliver(self.proxy)
+        if self._thread is not None:
             self._thread.join()
         self.proxy = None
 
@@ -113,6 +112,7 @@ class Site:
 
     nodes: tuple[Node, Node]
     outside: Place
+    fabric: Namespace
 
     @property
     def pods(self) -> list[Place]:
@@ -139,7 +139,7 @@ def service(name: str, addresses: Sequence[str], *ports: Json, **spec: Any) -> O
     return _read("", "Service", {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
 
 
-def endpoint(pod: Place, family: int, node: str = "", **conditions: bool) -> Json:
+def endpoint(pod: Place, family: int, *, node: str = "", **conditions: bool) -> Json:
     """An endpoint that is a pod; `node` is its node, by default the one that its name begins with."""
     return {
         "addresses": [pod.addresses[family]],
@@ -165,13 +165,13 @@ def _read(group: str, kind: str, tree: Json) -> Object:
     return found
 
 
-def becomes(expected: T, look: Callable[[], T]) -> None:
-    """Within bounds it is so, and stays so."""
+def becomes(expected: T, look: Callable[..., T], *asked: Any) -> None:
+    """Within bounds it is so when asked, and stays so."""
     deadline = time.monotonic() + WITHIN
-    while (found := look()) != expected:
+    while (found := look(*asked)) != expected:
         assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {expected!r}; at last {found!r}"
         time.sleep(0.02)
-    assert look() == expected
+    assert look(*asked) == expected
 
 
 # --- building it ----------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def site() -> Iterator[Site]:
         _serve(servers, stack)
         for node in nodes:
             stack.callback(node.stop_proxy)
-        yield Site((nodes[0], nodes[1]), Place("outside", outside, OUTSIDE))
+        yield Site((nodes[0], nodes[1]), Place("outside", outside, OUTSIDE), fabric)
 
 
 def forward(space: Namespace) -> None:
@@ -364,7 +364,7 @@ def _ask(address: str, port: int, protocol: str, client: socket.socket | None) -
     except TimeoutError:
         return SILENT
     except OSError as error:
-        return error.strerror
+        return str(error.strerror)
     finally:
         if client is None:
             made.close()
