@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import select
 import socket
 import threading
@@ -20,8 +19,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
-
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.snapshot import Changes
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink
@@ -29,9 +26,9 @@ from gatewright.kernel.nft import Nft
 from gatewright.lab.proxy.run import Proxy
 from gatewright.lab.proxy.table import TABLE
 from gatewright.objects.meta import Object
-from gatewright.objects.watched import Reader
 from gatewright.sources.watch import Delivery
 from tests.packets.netns import Namespace
+from tests.unit.lab import serving
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -133,36 +130,9 @@ def deliver(proxy: Proxy, *objects: Object, gone: Sequence[Object] = ()) -> None
         proxy.deliver(Delivery(kind, Changes(put, keys), True, time.monotonic()))
 
 
-def service(name: str, addresses: Sequence[str], *ports: Json, **spec: Any) -> Object:
-    """A Service of the namespace default with these addresses, as the API has it."""
-    spec = {"clusterIP": addresses[0], "clusterIPs": list(addresses), "ports": list(ports), **spec}
-    return _read("", "Service", {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
-
-
 def endpoint(pod: Place, family: int, *, node: str = "", **conditions: bool) -> Json:
     """An endpoint that is a pod; `node` is its node, by default the one that its name begins with."""
-    return {
-        "addresses": [pod.addresses[family]],
-        "conditions": {"ready": True, "serving": True, "terminating": False} | conditions,
-        "nodeName": node or pod.name.partition("/")[0],
-    }
-
-
-def endpoint_slice(service_name: str, family: int, ports: Sequence[Json], *endpoints: Json, name: str = "") -> Object:
-    """An EndpointSlice of that Service."""
-    metadata = {
-        "name": name or f"{service_name}-v{family}",
-        "namespace": "default",
-        "labels": {"kubernetes.io/service-name": service_name},
-    }
-    tree = {"metadata": metadata, "addressType": f"IPv{family}", "endpoints": list(endpoints), "ports": list(ports)}
-    return _read("discovery.k8s.io", "EndpointSlice", tree)
-
-
-def _read(group: str, kind: str, tree: Json) -> Object:
-    found = Reader(group, kind).item(msgspec.Raw(json.dumps(tree).encode())).object
-    assert found is not None
-    return found
+    return serving.endpoint(pod.addresses[family], node or pod.name.partition("/")[0], "", **conditions)
 
 
 def becomes(expected: T, look: Callable[..., T], *asked: Any) -> None:

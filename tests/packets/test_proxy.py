@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,18 +19,17 @@ from tests.packets.sites import (
     Site,
     becomes,
     endpoint,
-    endpoint_slice,
-    service,
     site,
 )
+from tests.unit.lab.serving import HTTP as TCP
+from tests.unit.lab.serving import HTTP_BACKEND as TCP_BACKEND
+from tests.unit.lab.serving import endpoint_slice, service
 
 pytestmark = pytest.mark.packets
 ADDRESS = {4: "10.96.0.50", 6: "fd00:10:96::50"}
 EXTERNAL = {4: "198.51.100.7", 6: "2001:db8:51::7"}
 NODE_PORT = 30080
 READY = {"ready": True, "serving": True, "terminating": False}
-TCP: Json = {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}
-TCP_BACKEND: Json = {"name": "http", "port": 8080, "protocol": "TCP"}
 UDP: Json = {"name": "dns", "port": 53, "targetPort": 8080, "protocol": "UDP"}
 UDP_BACKEND: Json = {"name": "dns", "port": 8080, "protocol": "UDP"}
 REACHED = {**TCP, "nodePort": NODE_PORT}
@@ -58,7 +58,7 @@ def family(request: pytest.FixtureRequest) -> int:
     return found
 
 
-def both(name: str, *ports: Json, **spec: object) -> Object:
+def both(name: str, *ports: Json, **spec: Any) -> Object:
     """A Service with an address in each family."""
     return service(name, [ADDRESS[4], ADDRESS[6]], *ports, **spec)
 
@@ -66,7 +66,7 @@ def both(name: str, *ports: Json, **spec: object) -> Object:
 def slices(name: str, *pods: Place, ports: tuple[Json, ...] = (TCP_BACKEND,), **conditions: bool) -> list[Object]:
     """Its slices, one a family, in which all pods are alike."""
     said = READY | conditions
-    return [endpoint_slice(name, v, ports, *(endpoint(pod, v) | {"conditions": said} for pod in pods)) for v in (4, 6)]
+    return [endpoint_slice(name, ports, *(endpoint(pod, v) | {"conditions": said} for pod in pods)) for v in (4, 6)]
 
 
 def names(*pods: Place) -> set[str]:
@@ -99,8 +99,8 @@ def test_a_port_leads_to_what_pods_call_by_its_name(here: Site, family: int) -> 
     other = {**TCP_BACKEND, "port": 8081}
     here.deliver(
         both("web", TCP),
-        endpoint_slice("web", family, [TCP_BACKEND], endpoint(first, family), name="a"),
-        endpoint_slice("web", family, [other], endpoint(second, family), name="b"),
+        endpoint_slice("web", [TCP_BACKEND], endpoint(first, family), name="a"),
+        endpoint_slice("web", [other], endpoint(second, family), name="b"),
     )
     becomes(names(first, second), lambda: here.pods[1].asks(40, ADDRESS[family], 80))
 
@@ -134,7 +134,7 @@ def test_a_pod_of_the_host_network_is_an_endpoint(here: Site, family: int) -> No
     server = here.nodes[0]
     here.deliver(
         both("web", TCP),
-        *(endpoint_slice("web", v, [TCP_BACKEND], endpoint(server, v, node=server.name)) for v in (4, 6)),
+        *(endpoint_slice("web", [TCP_BACKEND], endpoint(server, v, node=server.name)) for v in (4, 6)),
     )
     for source in (server, here.nodes[1], here.pods[0], here.pods[3]):
         becomes(f"{server.name} {source.addresses[family]}", source.ask, ADDRESS[family], 80)
@@ -207,7 +207,6 @@ def test_an_endpoint_that_is_not_ready_gets_nothing(here: Site, family: int) -> 
         both("web", TCP),
         endpoint_slice(
             "web",
-            family,
             [TCP_BACKEND],
             endpoint(here.pods[0], family),
             endpoint(here.pods[1], family, ready=False, serving=False),
