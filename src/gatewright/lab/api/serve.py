@@ -32,7 +32,8 @@ class Settings:
 
     `listening` is a socket that is there already, in the place of the port. `inside` are addresses (host, port) on
     which to listen besides, with a kubeconfig for whoever comes that way; `names` are further ones of the certificate.
-    `name` is what the kubeconfigs call cluster, user and context.
+    `name` is what the kubeconfigs call cluster, user and context. `kubelets` are the networks (`10.0.0.0/24`) in which
+    nodes are called besides this machine's own addresses.
     """
 
     data: Path
@@ -45,6 +46,7 @@ class Settings:
     inside_kubeconfig: Path | None = None
     names: tuple[str, ...] = ()
     name: str = "gatewright-lab"
+    kubelets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     path = settings.kubeconfig or settings.data / "kubeconfig"
     try:
         await found_cluster(verbs)
-        app = App(verbs, Kubelets(verbs, settings.data))
+        app = App(verbs, Kubelets(verbs, settings.data, settings.kubelets))
         async with serving(HTTP(app, keys.token), [listening, *inside], Keys(keys.certificate, keys.key)):
             write_kubeconfig(path, url, keys, settings.name)
             if settings.inside_kubeconfig:

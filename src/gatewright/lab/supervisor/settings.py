@@ -12,11 +12,9 @@ import yaml
 
 from gatewright.errors import line
 from gatewright.lab.errors import LabError
+from gatewright.lab.network.plan import Plan
 
 NETWORKS = ("enforcing", "flat")
-DEFAULT_POD_CIDRS = ("10.244.0.0/16", "fd00:10:244::/56")
-MOST_NODES = 200
-"""The fabric has an address for each."""
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -46,8 +44,8 @@ class LabSettings:
     """
 
     nodes: tuple[NodeSettings, ...]
+    plan: Plan
     network: str = "enforcing"
-    pod_cidrs: tuple[str, ...] = DEFAULT_POD_CIDRS
     start_closed: bool = False
     keep_connections: bool = False
     api: Path | None = None
@@ -57,8 +55,6 @@ class LabSettings:
         """Raises LabError for what cannot be."""
         if self.network not in NETWORKS:
             raise LabError(f'network "{self.network}": choose {" or ".join(NETWORKS)}')
-        if not 1 <= len(self.nodes) <= MOST_NODES:
-            raise LabError(f"a lab has 1 to {MOST_NODES} nodes, not {len(self.nodes)}")
         for node in self.nodes:
             require_node_name(node.name)
         names = [node.name for node in self.nodes]
