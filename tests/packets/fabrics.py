@@ -85,9 +85,9 @@ class Made:
         attach = partial(self._nodes[node].attach, f"pod{number}", process.pid, self.addresses[name])
         within(self.spaces[str(node)], attach)
 
-    def detach(self, node: int, number: int) -> None:
-        """Take a pod's link away."""
-        self._nodes[node].detach(f"pod{number}")
+    def detach(self, node: int, *numbers: int) -> None:
+        """Take pods' links away."""
+        self._nodes[node].detach(*(f"pod{number}" for number in numbers))
 
     def route(self) -> None:
         """Every namespace routes the pods of every node."""

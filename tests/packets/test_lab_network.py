@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import select
 import signal
@@ -77,9 +78,33 @@ def test_a_packet_of_full_size_passes_in_one_piece(made: Made, family: int) -> N
 @pytest.mark.parametrize("node", [2, 9], ids=["of a node", "of no node"])
 def test_an_address_without_a_pod_is_refused(made: Made, source: str, node: int, family: int) -> None:
     """Not looped until it is too old, not lost. TCP over IPv6 may need to be told twice: it asks again after 1 s."""
+    before = _received(made)
     with pytest.raises(OSError, match=r"\[Errno") as caught:
         made.open(source, str(pod_range(node, family)[77]), timeout=2)
     assert caught.value.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
+    assert _received(made) - before < 20
+
+
+def _received(made: Made) -> int:
+    """How many packets the router and the second node have received from the fabric."""
+    texts = [made.ip(name, "-j", "-s", "link", "show", link) for name, link in (("router", "fabric"), ("2", "eth0"))]
+    return sum(int(json.loads(text)[0]["stats64"]["rx"]["packets"]) for text in texts)
+
+
+def test_the_first_packet_of_a_new_node_and_of_a_new_pod_arrives(namespaces: None) -> None:
+    """Links come up by and by; whoever made them has waited for it. The first node brings the bridge up, too."""
+    with fabric_of(nodes=0, pods=0) as made:
+        for number in range(1, 6):
+            made.add_node(number)
+            assert made.datagram("router", str(number), 4, 8)
+            assert made.datagram(str(number), "router", 6, 8)
+            made.add_pod(number, 1)
+            assert made.datagram(str(number), f"{number}.1", 4, 8)
+            assert made.datagram("outside", f"{number}.1", 6, 8)
+        for number in made.fabric.nodes:
+            made.fabric.cut(number)
+        made.fabric.heal(3)
+        assert made.datagram("router", "3", 4, 8)
 
 
 def test_nobody_has_to_ask_for_a_neighbour(made: Made) -> None:
@@ -186,14 +211,19 @@ def test_what_cannot_be_connected_leaves_nothing(made: Made) -> None:
     assert "172.31.255.17" not in made.ip("router", "neighbour") + made.ip("1", "neighbour")
 
 
-def test_a_pods_link_comes_and_goes(made: Made) -> None:
-    made.add_pod(1, 3)
-    assert made.passes("2.1", "1.3", 4)
+def test_pods_links_come_and_go(made: Made) -> None:
+    for number in (3, 4, 5):
+        made.add_pod(1, number)
+        assert made.passes("2.1", f"1.{number}", 4)
+    before = made.ip("1", "-o", "link").count("pod")
+    made.detach(1, 3, 9, 5)
+    for number in (3, 5):
+        with pytest.raises(OSError, match="No route to host"):
+            made.open("2.1", made.address(f"1.{number}", 4))
+        assert f"pod{number}" not in made.ip("1", "link")
     made.detach(1, 3)
-    with pytest.raises(OSError, match="No route to host"):
-        made.open("2.1", made.address("1.3", 4))
-    assert "pod3" not in made.ip("1", "link")
-    made.detach(1, 3)
+    assert made.ip("1", "-o", "link").count("pod") == before - 2
+    assert made.passes("2.1", "1.4", 4)
 
 
 def test_the_outside_host_has_a_process(made: Made) -> None:

@@ -88,6 +88,7 @@ class Fabric:
                 self._netlink.run([veth(near, far, of_descriptor(namespace), self._bridge)])
                 self._netlink.run(met(self._bridge, number, self._families))
                 node.join(number)
+                self._settle(number)
                 for other, known in self._nodes.items():
                     node.meet(other)
                     known.meet(number)
@@ -110,6 +111,8 @@ class Fabric:
     def heal(self, number: int) -> None:
         """Let the traffic of a node that was cut off pass again."""
         self._forward(number, True)
+        with _explained(f"heal node {number}"):
+            self._settle(number)
         self._cut.discard(number)
 
     def set_routes(self, routes: Mapping[IPNetwork, IPAddress]) -> None:
@@ -125,8 +128,17 @@ class Fabric:
 
     def _router(self) -> NodeNetwork:
         node = NodeNetwork(self._families)
-        node.set_up()
+        try:
+            node.set_up()
+        except BaseException:
+            node.close()
+            raise
         return node
+
+    def _settle(self, number: int) -> None:
+        """The bridge itself is down while none of its ports forwards."""
+        self._netlink.settle(node_link(number))
+        self._netlink.settle(BRIDGE, of_families(FABRIC_ADDRESSES, self._families))
 
     def _forward(self, number: int, forwards: bool) -> None:
         if number not in self._nodes:

@@ -23,13 +23,17 @@ from gatewright.lab.rtnetlink import (
     Netlink,
     Request,
     address,
-    link_delete,
+    group_delete,
+    link_group,
     link_up,
     neighbour,
     neighbour_delete,
     of_process,
     route,
 )
+
+_LEAVING = 71
+"""The group of the links that are taken away; no other link is in it."""
 
 
 class NodeNetwork:
@@ -48,7 +52,9 @@ class NodeNetwork:
         """Give the node its addresses on the link to the fabric, which is there. Raises OSError."""
         self._netlink.run([link_up(HOST_LINK)])
         link = self._netlink.index(HOST_LINK)
-        self._netlink.run(request for own in node_addresses(number, self._families) for request in _joined(link, own))
+        addresses = node_addresses(number, self._families)
+        self._netlink.run(request for own in addresses for request in _joined(link, own))
+        self._netlink.settle(HOST_LINK, addresses)
 
     def meet(self, number: int) -> None:
         """Know another node of the fabric, without having to ask for it. Raises OSError."""
@@ -84,10 +90,11 @@ class NodeNetwork:
         with there:
             attach(self._netlink, link, there, of_process(pid), of_families(addresses, self._families))
 
-    def detach(self, link: str) -> None:
-        """Take a pod's link away; none is no error (the pod's namespace may be gone already)."""
-        with contextlib.suppress(OSError):
-            self._netlink.run([link_delete(link)])
+    def detach(self, *links: str) -> None:
+        """Take pods' links away, many as fast as one. None is no error (the pod's namespace may be gone already)."""
+        for request in (*(link_group(link, _LEAVING) for link in links), group_delete(_LEAVING)):
+            with contextlib.suppress(OSError):
+                self._netlink.run([request])
 
     def close(self) -> None:
         """Let go of the namespace."""
