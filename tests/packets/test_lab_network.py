@@ -10,9 +10,11 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from gatewright.lab import linux
 from gatewright.lab.errors import LabError
 from gatewright.lab.network.fabric import Fabric
 from gatewright.lab.network.links import attach
@@ -336,8 +338,31 @@ def test_an_ordinary_user_has_the_same_network() -> None:
                 pytest.fail("from here there is no way back")
         assert os.path.samestat(here, os.fstat(own_namespace()))
 
-    if os.geteuid() != 0:
-        pytest.skip("needs root to become somebody else")
+    assert as_ordinary_user(everything) == ""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("limit", r"cannot make a network namespace: this user has as many as .* \(sysctl user.max_net_namespaces\)"),
+        ("rights", r"cannot make a network namespace: no permission; run as root or in a user namespace"),
+        ("switches", r"cannot set /proc/sys/net/\S+ to \d \(Read-only file system\); is /proc/sys read-only here\?"),
+    ],
+)
+def test_what_the_machine_does_not_let_is_said_in_one_line(spoil: str, message: str) -> None:
+    def everything() -> None:
+        if spoil == "limit":
+            Path("/proc/sys/user/max_net_namespaces").write_text("0")
+        elif spoil == "rights":
+            linux.keep_capabilities(frozenset())
+        else:
+            linux.unshare(linux.NEWNS)
+            flags = linux.MS_BIND | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+            linux.mount("/proc/sys", "/proc/sys", "", linux.MS_BIND | linux.MS_REC)
+            linux.mount("none", "/proc/sys", "", flags | linux.MS_REMOUNT | linux.MS_RDONLY)
+        with pytest.raises(LabError, match=message):
+            Fabric(new_namespace(), FAMILIES).set_up()
+
     assert as_ordinary_user(everything) == ""
 
 
