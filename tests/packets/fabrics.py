@@ -24,7 +24,7 @@ import pytest
 
 from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.lab import linux
-from gatewright.lab.network.fabric import Fabric
+from gatewright.lab.network.fabric import BRIDGE, Fabric
 from gatewright.lab.network.links import HOST_LINK
 from gatewright.lab.network.namespaces import new_namespace, within
 from gatewright.lab.network.node import NodeNetwork
@@ -93,16 +93,17 @@ class Made:
 
     def route(self) -> None:
         """Every namespace routes the pods of every node."""
-        gateways = {
+        gateways: dict[IPNetwork, IPAddress | None] = {
             pod_range(node, address.version): address
             for node in self._nodes
             for address in node_addresses(node, self.families)
         }
-        self.fabric.set_routes(gateways)
+        own: dict[str, dict[IPNetwork, IPAddress | None]] = {"router": {}}
         for node in self._nodes:
-            own: dict[IPNetwork, IPAddress | None] = {pod_range(node, family): None for family in self.families}
-            with self.netlink(str(node)) as netlink:
-                RouteTable(netlink, HOST_LINK).keep(gateways | own)
+            own[str(node)] = {pod_range(node, family): None for family in self.families}
+        for name, refused in own.items():
+            with self.netlink(name) as netlink:
+                RouteTable(netlink, BRIDGE if name == "router" else HOST_LINK).keep(gateways | refused)
 
     def netlink(self, name: str) -> Netlink:
         """A socket of a host's namespace."""

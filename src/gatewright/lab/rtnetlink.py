@@ -23,8 +23,6 @@ from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.kernel import netlink
 from gatewright.kernel.netlink import ACK, DUMP, NESTED, NETLINK_ROUTE, REQUEST, attribute, attributes, messages, pack
 
-LOOPBACK = 1
-"""The index of `lo`, in every network namespace."""
 STATIC = 4
 """Whose routes these are (RTPROT_STATIC): an administrator's."""
 

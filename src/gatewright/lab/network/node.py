@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from gatewright.engine.addresses import IPAddress, IPNetwork
+from gatewright.engine.addresses import IPAddress
 from gatewright.lab.network.links import HOST_LINK, attach
 from gatewright.lab.network.namespaces import inside
 from gatewright.lab.network.plan import (
@@ -19,7 +19,6 @@ from gatewright.lab.network.plan import (
 )
 from gatewright.lab.network.switches import route_packets
 from gatewright.lab.rtnetlink import (
-    LOOPBACK,
     Netlink,
     Request,
     address,
@@ -66,15 +65,6 @@ class NodeNetwork:
         with contextlib.suppress(OSError):
             link = self._netlink.index(HOST_LINK)
             self._netlink.run(neighbour_delete(link, one) for one in node_addresses(number, self._families))
-
-    def own(self, addresses: Iterable[IPAddress], ranges: Iterable[IPNetwork]) -> None:
-        """For a node without a fabric: addresses on `lo`, and ranges that end here unless packets are rewritten."""
-        own = of_families(addresses, self._families)
-        self._netlink.run(address(LOOPBACK, one) for one in own)
-        sources = {one.version: one for one in own}
-        self._netlink.run(
-            route(LOOPBACK, network, source=sources[network.version]) for network in of_families(ranges, self._families)
-        )
 
     def attach(self, link: str, pid: int, addresses: Iterable[IPAddress]) -> None:
         """Connect the network namespace of a process by a link of this name, with these addresses inside.
