@@ -87,9 +87,7 @@ def serve(settings: RuntimeSettings) -> None:
 
 
 def _clean(settings: RuntimeSettings, network: PodNetwork) -> None:
-    for _, link in socket.if_nameindex():
-        if _LINK.fullmatch(link):
-            network.detach(link)
+    network.detach(*(link for _, link in socket.if_nameindex() if _LINK.fullmatch(link)))
     shutil.rmtree(settings.pods, ignore_errors=True)
     settings.pods.mkdir(mode=0o700, parents=True)
     settings.socket.unlink(missing_ok=True)
