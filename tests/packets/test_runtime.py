@@ -40,7 +40,7 @@ from gatewright.lab.runtime.model import (
     Volume,
     VolumeFile,
 )
-from tests.packets.netns import _sctp_init
+from tests.packets.netns import sctp_init
 from tests.packets.runtimes import NodeOfRuntime, fetch, links_of, processes_of, runtime_of, until
 
 pytestmark = [pytest.mark.packets, pytest.mark.timeout(60)]
@@ -175,7 +175,7 @@ def sctp_answer(address: str, port: int, source: str) -> tuple[int, bytes]:
     with socket.socket(family, socket.SOCK_RAW, sctp.PROTOCOL) as made:
         made.settimeout(2)
         made.connect((address, 0))
-        init = _sctp_init(port, os.urandom(16))
+        init = sctp_init(port, os.urandom(16))
         made.send(init)
         while True:
             try:
