@@ -61,6 +61,7 @@ class NodeOfRuntime:
     def kill_runtime(self) -> None:
         """Kill it, and wait until it is gone."""
         self.ask("kill")
+        self.path.unlink()  # or the next would seem to be there already
 
     def start_runtime(self) -> None:
         """Start it again."""
