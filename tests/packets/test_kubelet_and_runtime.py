@@ -80,7 +80,7 @@ def inside_network(pid: int) -> Iterator[None]:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Real]:
-    with runtime_of("root", tmp_path) as node, inside_network(node.pid), process(tmp_path / "api") as api:
+    with runtime_of("root") as node, inside_network(node.pid), process(tmp_path / "api") as api:
         found = Real(api, node, tmp_path)
         found.start()
         try:
