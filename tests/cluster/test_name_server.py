@@ -50,7 +50,7 @@ def test_it_imports_nothing_once_it_is_forked_and_goes_on_without_the_api(tmp_pa
     port, ready = free_port(), free_port()
     kubeconfig = tmp_path / "copy"
     with endpoint(tmp_path / "api") as api:
-        kubeconfig.write_bytes(api.kubeconfig.read_bytes())
+        kubeconfig.write_text(api.kubeconfig.read_text().replace("127.0.0.1", "localhost"))
         kubectl(api.kubeconfig, "create", "service", "clusterip", "web", "--tcp=80", "--clusterip=10.96.3.3")
         server = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(kubeconfig), str(port), str(ready)],

@@ -37,7 +37,6 @@ _MOST_CLIENTS, _MOST_AT_ONCE = 256, 64
 _CLIENT_PATIENCE = 0.2
 """Seconds that a client may keep all others waiting by not reading its answer."""
 _AT_FIRST_USE = (
-    "encodings.idna",
     "httpcore2",
     "httpx2",
     "lightkube.config.client_adapter",
