@@ -19,8 +19,8 @@ from gatewright.probe.conformance.expectation import ALLOWED, DENIED, BadExpecta
 from gatewright.probe.conformance.model import Case, Cell, Operation, Step
 from gatewright.probe.conformance.seen import Seen
 from gatewright.probe.conformance.table import Attempt, attempts
+from gatewright.report.conformance import BROKEN, FAILED, PASSED, SKIPPED, CaseRow, ConnectionRow
 
-PASSED, FAILED, SKIPPED, BROKEN = "passed", "failed", "skipped", "broken"
 _SAYS = {
     connect.OPEN: ALLOWED,
     connect.REFUSED: ALLOWED,
@@ -119,6 +119,26 @@ class Outcome:
     def differences(self) -> list[Result]:
         """Where the tables differ."""
         return [one for one in self.results if one.differs]
+
+    @property
+    def row(self) -> CaseRow:
+        """The same as reports take it."""
+        rows = tuple(_row(one) for one in self.results)
+        return CaseRow(self.case.title, self.outcome, self.seconds, self.step, self.problems, rows)
+
+
+def _row(result: Result) -> ConnectionRow:
+    attempt, cell = result.attempt, result.attempt.cell
+    return ConnectionRow(
+        source=cell.source,
+        destination=cell.destination,
+        port=f"{cell.protocol}/{cell.port}",
+        family=cell.family,
+        way=attempt.way,
+        expected=attempt.expected,
+        engine=attempt.predicted,
+        measured=result.measured,
+    )
 
 
 def unfit(case: Case, cluster: Cluster, seen: Seen) -> str:
