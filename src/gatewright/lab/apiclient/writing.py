@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gatewright.errors import GatewrightError
 from gatewright.kubeapi.status import Status, said
-from gatewright.lab.api.resources import Resource, Tree
+from gatewright.lab.api.resources import BY_PLURAL, Resource, Tree
 from gatewright.lab.apiclient.following import Follower
 from gatewright.sources.connection import extensions, told
 from gatewright.sources.kubeconfig import Where
 from gatewright.sources.session import KeptClient, Session
 
+if TYPE_CHECKING:
+    import httpx2 as httpx
+
+PODS = BY_PLURAL["", "pods"]
 TIMEOUT = 10.0
 """Seconds without an answer."""
+_DRY_RUN = {"dryRun": "All"}
 _PATCHES = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
@@ -63,9 +68,16 @@ class Writer:
         named = {"apiVersion": resource.api_version, "kind": resource.kind}
         return [named | one for one in items]
 
-    def create(self, resource: Resource, namespace: str, tree: Tree) -> Tree:
-        """Make an object."""
-        return self._put(resource, self._ask("POST", _path(resource, namespace), tree, self._manager))
+    def log(self, namespace: str, pod: str, **query: str) -> str:
+        """What a container printed; `query` as the API has it: container, tailLines, previous ..."""
+        answer = self._answer("GET", _path(PODS, namespace, pod, "log"), None, query, "")
+        return answer.content.decode("utf-8", "replace")
+
+    def create(self, resource: Resource, namespace: str, tree: Tree, *, dry_run: bool = False) -> Tree:
+        """Make an object; `dry_run`: only say whether it could be made."""
+        query = self._manager | (_DRY_RUN if dry_run else {})
+        answer = self._ask("POST", _path(resource, namespace), tree, query)
+        return answer if dry_run else self._put(resource, answer)
 
     def update(self, resource: Resource, tree: Tree, subresource: str = "") -> Tree:
         """Put an object in the place of the one of its name; where it has a resourceVersion, only of that state."""
@@ -82,10 +94,12 @@ class Writer:
         subresource: str = "",
         *,
         kind: str = "merge",
+        dry_run: bool = False,
     ) -> Tree:
-        """Change some of an object; `kind` is merge, strategic or json."""
-        path = _path(resource, namespace, name, subresource)
-        return self._put(resource, self._ask("PATCH", path, patch, self._manager, _PATCHES[kind]))
+        """Change some of an object; `kind` is merge, strategic or json; `dry_run`: only say whether it could be."""
+        query = self._manager | (_DRY_RUN if dry_run else {})
+        answer = self._ask("PATCH", _path(resource, namespace, name, subresource), patch, query, _PATCHES[kind])
+        return answer if dry_run else self._put(resource, answer)
 
     def delete(
         self,
@@ -131,8 +145,14 @@ class Writer:
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Tree:
+        tree: Tree = msgspec.json.decode(self._answer(method, path, body, query, content_type).content)
+        return tree
+
+    def _answer(
+        self, method: str, path: str, body: Any, query: dict[str, str] | None, content_type: str
+    ) -> httpx.Response:
         access = self._session.access()
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json, */*"}
         if body is not None:
             headers["Content-Type"] = content_type
         with told(access.config, TIMEOUT):
@@ -148,8 +168,7 @@ class Writer:
             self._session.refused(access)
         if answer.status_code >= 300:
             raise Refused(f"{method} {path}", said(answer.content, answer.status_code))
-        tree: Tree = msgspec.json.decode(answer.content)
-        return tree
+        return answer
 
 
 def _leaving(tree: Tree) -> bool:
