@@ -67,6 +67,10 @@ class PaperCluster:
     def hold(self, cell: Cell, address: str) -> PaperConnection:
         return PaperConnection(self, cell)
 
+    def alive(self, held: Sequence[PaperConnection]) -> list[bool]:
+        keeps, seen = self.agents == "keep-connections", self.look()
+        return [keeps or seen.predicted(one.cell) == "allowed" for one in held]
+
     def ended(self, pod: str) -> str:
         namespace, _, name = pod.partition("/")
         return str(self._objects["Pod", namespace, name]["status"]["phase"])
@@ -138,10 +142,7 @@ class PaperConnection:
 
     def __init__(self, cluster: PaperCluster, cell: Cell) -> None:
         self._cluster = cluster
-        self._cell = cell
-
-    def is_alive(self) -> bool:
-        return self._cluster.agents == "keep-connections" or self._cluster.look().predicted(self._cell) == "allowed"
+        self.cell = cell
 
     def close(self) -> None:
-        self._cluster.log.append(f"close {self._cell}")
+        self._cluster.log.append(f"close {self.cell}")

@@ -23,13 +23,14 @@ import secrets
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from gatewright.lab import linux
 from gatewright.probe import sctp
 
+T = TypeVar("T")
 OPEN, REFUSED, REJECTED, DROPPED, UNKNOWN, ERROR = "open", "refused", "rejected", "dropped", "unknown", "error"
 IN_FLIGHT = 2000
 """Connections that are tried at the same time, at most; each is one descriptor."""
@@ -142,6 +143,17 @@ def _at_once() -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return IN_FLIGHT if soft == resource.RLIM_INFINITY else max(1, min(IN_FLIGHT, soft - _SPARE_DESCRIPTORS))
+
+
+def within(source: int | str, action: Callable[[], T]) -> T:
+    """What the action returns when it runs in the network of a process or of a namespace's path. Raises OSError."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        _join(source)
+        return action()
+    finally:
+        linux.setns(own, linux.NEWNET)
+        os.close(own)
 
 
 def _join(source: int | str) -> None:

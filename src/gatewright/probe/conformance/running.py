@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gatewright.engine import ports
 from gatewright.errors import GatewrightError
@@ -34,14 +34,14 @@ _PAUSE = 0.1
 class Held(Protocol):
     """An open connection."""
 
-    def is_alive(self) -> bool:
-        """Whether data still gets through, both ways."""
-
     def close(self) -> None:
         """Let go."""
 
 
-class Cluster(Protocol):
+H = TypeVar("H", bound=Held)
+
+
+class Cluster(Protocol[H]):
     """Where cases run. Every method raises GatewrightError for what goes wrong."""
 
     agents: str
@@ -61,8 +61,11 @@ class Cluster(Protocol):
     def kill_agents(self) -> None:
         """Kill the agent of every node, without a warning; something starts them again."""
 
-    def hold(self, cell: Cell, address: str) -> Held:
+    def hold(self, cell: Cell, address: str) -> H:
         """Open a connection and keep it."""
+
+    def alive(self, held: Sequence[H]) -> list[bool]:
+        """Of each connection whether data still gets through, both ways."""
 
     def ended(self, pod: str) -> str:
         """Wait until a pod has ended; its phase."""
@@ -141,7 +144,7 @@ def _row(result: Result) -> ConnectionRow:
     )
 
 
-def unfit(case: Case, cluster: Cluster, seen: Seen) -> str:
+def unfit(case: Case, cluster: Cluster[H], seen: Seen) -> str:
     """Why a case cannot be run on a cluster; empty where it can."""
     if case.agents != cluster.agents:
         needed = f"agents with {case.agents}" if case.agents else "agents set as they are by default"
@@ -153,10 +156,10 @@ def unfit(case: Case, cluster: Cluster, seen: Seen) -> str:
     return f"needs IPv{missing[0]}, which the cluster has not" if missing else ""
 
 
-def run_case(cluster: Cluster, case: Case, patience: Patience) -> Outcome:
+def run_case(cluster: Cluster[H], case: Case, patience: Patience) -> Outcome:
     """Run one case, and clean up after it whatever happens."""
     started = time.monotonic()
-    held: dict[Cell, Held] = {}
+    held: dict[Cell, H] = {}
     try:
         outcome = _run(cluster, case, patience, held)
     except (GatewrightError, BadExpectation) as error:
@@ -169,7 +172,7 @@ def run_case(cluster: Cluster, case: Case, patience: Patience) -> Outcome:
 
 
 def run_cases(
-    cluster: Cluster, cases: Iterable[Case], patience: Patience, told: Callable[[Outcome], None]
+    cluster: Cluster[H], cases: Iterable[Case], patience: Patience, told: Callable[[Outcome], None]
 ) -> list[Outcome]:
     """Run cases one after the other; `told` hears of each when it is done."""
     found = []
@@ -179,7 +182,7 @@ def run_cases(
     return found
 
 
-def _run(cluster: Cluster, case: Case, patience: Patience, held: dict[Cell, Held]) -> Outcome:
+def _run(cluster: Cluster[H], case: Case, patience: Patience, held: dict[Cell, H]) -> Outcome:
     if reason := unfit(case, cluster, cluster.look()):
         return Outcome(case, SKIPPED, 0, problems=(reason,))
     if case.program and (problems := cluster.program(case.program)):
@@ -192,7 +195,7 @@ def _run(cluster: Cluster, case: Case, patience: Patience, held: dict[Cell, Held
 
 
 def _step(
-    cluster: Cluster, case: Case, step: Step, patience: Patience, held: dict[Cell, Held]
+    cluster: Cluster[H], case: Case, step: Step, patience: Patience, held: dict[Cell, H]
 ) -> tuple[tuple[Result, ...], list[str]]:
     before = cluster.look().addresses
     if step.kill_agents:
@@ -217,7 +220,7 @@ def _step(
 
 
 def _table(
-    cluster: Cluster, asked: Sequence[Attempt], patience: Patience, budget: float
+    cluster: Cluster[H], asked: Sequence[Attempt], patience: Patience, budget: float
 ) -> tuple[tuple[Result, ...], list[str]]:
     """Measure until the table holds, then once more. The results, and what went wrong beside them."""
     until = time.monotonic() + budget
@@ -238,7 +241,7 @@ def _table(
 
 
 def _again(
-    cluster: Cluster, asked: Sequence[Attempt], said: Sequence[str], which: Sequence[int], timeout: float
+    cluster: Cluster[H], asked: Sequence[Attempt], said: Sequence[str], which: Sequence[int], timeout: float
 ) -> list[str]:
     """The same with some attempts made once more."""
     answers = iter(_measured(cluster, [asked[index] for index in which], timeout))
@@ -246,7 +249,7 @@ def _again(
     return [next(answers) if index in once_more else one for index, one in enumerate(said)]
 
 
-def _measured(cluster: Cluster, asked: Sequence[Attempt], timeout: float) -> list[str]:
+def _measured(cluster: Cluster[H], asked: Sequence[Attempt], timeout: float) -> list[str]:
     return [_SAYS.get(one, one) for one in cluster.measure(asked, timeout)]
 
 
@@ -258,12 +261,13 @@ def _results(asked: Sequence[Attempt], said: Sequence[str]) -> tuple[Result, ...
     return tuple(Result(one, what) for one, what in zip(asked, said, strict=True))
 
 
-def _connections(cluster: Cluster, step: Step, seen: Seen, held: dict[Cell, Held]) -> Iterator[str]:
+def _connections(cluster: Cluster[H], step: Step, seen: Seen, held: dict[Cell, H]) -> Iterator[str]:
     """Look after the connections that are kept: what became of those held, then open those that are to be."""
     lines = [parse(one) for one in filled(step.held, seen.addresses)]
-    for cell, connection in held.items() if lines else ():
+    alive = cluster.alive(list(held.values())) if lines else []
+    for cell, lives in zip(held if lines else (), alive, strict=True):
         expected = lines[decide(lines, cell, seen.addresses)].answer
-        found = ALLOWED if connection.is_alive() else DENIED
+        found = ALLOWED if lives else DENIED
         if found != expected:
             words = {ALLOWED: "lives", DENIED: "has ended"}
             yield f"the established connection {cell} {words[found]}; expected that it {words[expected]}"
