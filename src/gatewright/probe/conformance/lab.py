@@ -91,7 +91,7 @@ class LabCluster:
 
     def alive(self, held: Sequence[socket.socket]) -> list[bool]:
         """Which of the connections still carry data."""
-        return alive(list(held), _ANSWER_WITHIN)
+        return alive(held, _ANSWER_WITHIN)
 
     def ended(self, pod: str) -> str:
         """Wait until a pod has ended; its phase."""

@@ -143,11 +143,15 @@ class Objects:
         ]
         for resource, tree in leaving:
             self._delete(resource, tree)
-        names = {(resource.kind, _path(tree)) for resource, tree in leaving}
-        self._until(
-            lambda: not any(self._follower.get(resource, *_path(tree)) for resource, tree in leaving),
-            f"what a case made is not gone: {', '.join(sorted(f'{kind} {path[1]}' for kind, path in names))}",
-        )
+
+        def left() -> list[str]:
+            return [
+                f"{resource.kind} {'/'.join(filter(None, _path(tree)))}"
+                for resource, tree in leaving
+                if self._follower.get(resource, *_path(tree)) is not None
+            ]
+
+        self._until(lambda: not left(), lambda: f"what a case made is not gone: {', '.join(left())}")
         for tree in base.namespaces():
             self._relabel(NAMESPACE, tree)
         nodes = sorted(one["metadata"]["name"] for one in self._follower.all(NODE))

@@ -213,7 +213,7 @@ def _step(
     results, more = _table(cluster, asked, patience, 0.0 if step.at_once else patience.table)
     problems += more
     if not problems and not any(one.differs for one in results):
-        problems += _connections(cluster, step, seen, held)
+        problems += _connections(cluster, step, seen, held, patience)
         unsteady = cluster.not_ready(step.ready, patience.watched) if step.ready else []
         problems += [f"pod {one} does not stay ready" for one in unsteady]
     return results, problems
@@ -261,19 +261,32 @@ def _results(asked: Sequence[Attempt], said: Sequence[str]) -> tuple[Result, ...
     return tuple(Result(one, what) for one, what in zip(asked, said, strict=True))
 
 
-def _connections(cluster: Cluster[H], step: Step, seen: Seen, held: dict[Cell, H]) -> Iterator[str]:
+def _connections(cluster: Cluster[H], step: Step, seen: Seen, held: dict[Cell, H], patience: Patience) -> Iterator[str]:
     """Look after the connections that are kept: what became of those held, then open those that are to be."""
-    lines = [parse(one) for one in filled(step.held, seen.addresses)]
-    alive = cluster.alive(list(held.values())) if lines else []
-    for cell, lives in zip(held if lines else (), alive, strict=True):
-        expected = lines[decide(lines, cell, seen.addresses)].answer
-        found = ALLOWED if lives else DENIED
-        if found != expected:
-            words = {ALLOWED: "lives", DENIED: "has ended"}
-            yield f"the established connection {cell} {words[found]}; expected that it {words[expected]}"
+    if step.held:
+        yield from _outlived(cluster, filled(step.held, seen.addresses), seen, held, patience)
     for text in step.hold:
         line = parse(text)
         for family in sorted(seen.families):
             source, destination = line.source[0], line.destination[0]
             cell = Cell(source, destination, ports.Protocol(line.protocol), line.ports[0][0], family)
             held[cell] = cluster.hold(cell, seen.addresses[destination][family])
+
+
+def _outlived(
+    cluster: Cluster[H], texts: Sequence[str], seen: Seen, held: dict[Cell, H], patience: Patience
+) -> Iterator[str]:
+    """Which connections live that should have ended, or the other way round. To end may take as long as a table."""
+    lines = [parse(one) for one in texts]
+    expected = {cell: lines[decide(lines, cell, seen.addresses)].answer == ALLOWED for cell in held}
+    until = time.monotonic() + patience.table
+    while True:
+        lives = dict(zip(held, cluster.alive(list(held.values())), strict=True))
+        late = [cell for cell in held if lives[cell] and not expected[cell]]
+        if not late or time.monotonic() > until:
+            break
+        time.sleep(_PAUSE)
+    for cell in held:
+        if lives[cell] != expected[cell]:
+            words = {True: "lives", False: "has ended"}
+            yield f"the established connection {cell} {words[lives[cell]]}; expected that it {words[expected[cell]]}"

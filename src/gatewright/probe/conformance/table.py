@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gatewright.probe.conformance.expectation import Line, decide, filled, parse
-from gatewright.probe.conformance.model import Case, Cell, Tree
+from gatewright.probe.conformance.model import OUTSIDE, Case, Cell, Tree
 from gatewright.probe.conformance.seen import NODE_NAME, Door, Seen
 
 POD, SERVICE, NODE_PORT = "pod address", "Service", "node port"
@@ -93,7 +93,7 @@ def _ways(cell: Cell, lines: Sequence[Line], seen: Seen) -> Iterator[Attempt]:
     if not door.service and cell.source != cell.destination:
         address = seen.addresses[cell.destination][cell.family]
         yield Attempt(cell, POD, address, cell.port, expected, predicted)
-    if service and front:
+    if service and front and cell.source != OUTSIDE:  # a Service's address means nothing outside of the cluster
         for address in service["spec"].get("clusterIPs") or []:
             if (":" in address) == (cell.family == 6) and address != "None":
                 yield Attempt(cell, SERVICE, address, cell.port, expected, predicted)

@@ -7,14 +7,16 @@ opened there and handed out: a socket stays in the network it was made in, whoev
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import struct
 import sys
+import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gatewright.errors import GatewrightError
@@ -22,6 +24,7 @@ from gatewright.probe import connect
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: held\r\n"
 """The beginning of a request: servers wait for its end, so that the connection stays open."""
+_MORE = b"Still: there\r\n"
 _LENGTH = struct.Struct("!I")
 _OPEN_WITHIN = 2.0
 
@@ -77,20 +80,26 @@ class Worker:
         return _read(self._near)
 
 
-def alive(connections: list[socket.socket], patience: float) -> list[bool]:
-    """Whether the server at the other end of each connection hears the end of the request, and answers it."""
+def alive(connections: Sequence[socket.socket], patience: float) -> list[bool]:
+    """Of each connection whether what is sent is acknowledged: the kernel at the other end has it, and said so."""
     for one in connections:
         one.setblocking(False)
         with contextlib.suppress(OSError):
-            one.send(b"\r\n")
+            one.send(_MORE)
     until = time.monotonic() + patience
-    found = [False] * len(connections)
-    while time.monotonic() < until and not all(found):
-        for index, one in enumerate(connections):
-            with contextlib.suppress(OSError):
-                found[index] = found[index] or one.recv(65536).startswith(b"HTTP/1.1 200")
-        time.sleep(0.02)
-    return found
+    while True:
+        found = [_unacknowledged(one) == 0 for one in connections]
+        if all(found) or time.monotonic() > until:
+            return found
+        time.sleep(0.01)
+
+
+def _unacknowledged(connection: socket.socket) -> int:
+    """Bytes that were sent and are not acknowledged; some, too, where the connection has failed."""
+    if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        return 1
+    (left,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+    return int(left)
 
 
 def _serve_inside(inside: Inside, near: socket.socket, far: socket.socket) -> None:
