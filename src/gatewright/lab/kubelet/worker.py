@@ -187,7 +187,8 @@ class PodWorker:
                 self._wake.clear()
                 again = await self._step()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), again)
+                    async with asyncio.timeout(again):  # not wait_for, which loses a cancellation now and then
+                        await self._wake.wait()
         finally:
             for name in list(self._watchers):
                 self._stop_watching(name)

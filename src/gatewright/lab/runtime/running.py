@@ -149,6 +149,7 @@ class Runner:
         text = f"cannot start container {run.setup.name} of pod {pod.name}: {why}"
         run.output.say(text)
         run.state = msgspec.structs.replace(run.state, note=why)
+        self._tell(Changed(pod.state))
         self._finish(pod, run, code)
         reply.failed(text)
 
@@ -233,7 +234,7 @@ class Runner:
         self, pod: Pod, name: str, command: tuple[str, ...], streams: Streams, ours: list[int], reply: Reply
     ) -> None:
         run = _running(pod, name)
-        container = run.launch.handle if run.launch is not None and run.answering is None else None
+        container = run.launch.handle if run.launch is not None and run.state.runs == COMMAND else None
         place = Place(pod.launch.handle, container, pod.setup.hostname, run.setup.mounts)
         failed = ""
 

@@ -86,9 +86,7 @@ def serve(settings: RuntimeSettings) -> None:
 
 
 def _clean(settings: RuntimeSettings, network: PodNetwork) -> None:
-    for _, link in socket.if_nameindex():
-        if _LINK.fullmatch(link):
-            network.detach(link)
+    network.detach(*(link for _, link in socket.if_nameindex() if _LINK.fullmatch(link)))
     shutil.rmtree(settings.pods, ignore_errors=True)
     settings.pods.mkdir(mode=0o700, parents=True)
     settings.socket.unlink(missing_ok=True)
@@ -102,9 +100,12 @@ class _Server:
         self._clients: set[_Client] = set()
         self.node = Node(loop, settings.pods, network, settings.serve_names, self._tell)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        self._listener.bind(str(settings.socket))
-        settings.socket.chmod(0o600)
+        bound = settings.socket.with_name(f"{settings.socket.name}.new")  # nobody finds it before it listens
+        bound.unlink(missing_ok=True)
+        self._listener.bind(str(bound))
+        bound.chmod(0o600)
         self._listener.listen(16)
+        bound.rename(settings.socket)
         loop.watch(self._listener.fileno(), self._accept)
 
     def end(self) -> None:

@@ -6,6 +6,7 @@ Imported by the supervisor before it forks, so that no component reads a module 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import ipaddress
 import os
@@ -44,7 +45,7 @@ from gatewright.lab.runtime.model import ContainerSetup, PodSetup, Port
 from gatewright.lab.runtime.server import RuntimeSettings
 from gatewright.lab.runtime.server import serve as serve_runtime
 from gatewright.lab.supervisor.settings import LabSettings, NodeSettings
-from gatewright.sources.kubeconfig import Where
+from gatewright.sources.kubeconfig import Where, configuration
 
 SERVICES, DEPLOYMENTS = BY_PLURAL["", "services"], BY_PLURAL["apps", "deployments"]
 DNS_ADDRESSES = (ipaddress.ip_address("10.96.0.10"), ipaddress.ip_address("fd00:10:96::a"))
@@ -66,6 +67,14 @@ class Site:
     def where(self) -> Where:
         """The cluster, for who is inside the lab."""
         return Where(str(self.directory.internal_kubeconfig))
+
+    @property
+    def authority(self) -> str:
+        """The certificate (PEM) by which the API is known."""
+        cluster = configuration(self.where).single.cluster
+        if cluster.certificate_auth_data:
+            return base64.b64decode(cluster.certificate_auth_data).decode()
+        return Path(cluster.certificate_auth).read_text() if cluster.certificate_auth else ""
 
     @property
     def context(self) -> str:
@@ -120,7 +129,7 @@ def run_controllers_of(site: Site) -> None:
     found_names(site)
     plan = site.settings.plan.only(site.families)
     chosen = ControllerSettings(
-        authority=(site.directory.api / "ca.crt").read_text(),
+        authority=site.authority,
         api_addresses=tuple(str(one) for one in FABRIC_ADDRESSES if one.version in site.families),
         api_port=API_PORT,
         pod_ranges=plan.pod_networks,
@@ -158,7 +167,7 @@ def run_kubelet_of(site: Site, node: NodeSettings, addresses: list[str]) -> None
         where=site.where,
         socket=directory.runtime_socket,
         folder=directory.kubelet,
-        authority=site.directory.api,
+        authority=None if site.settings.api else site.directory.api,
         labels=node.labels,
         taints=tuple(msgspec.to_builtins(taint) for taint in node.taints),
     )

@@ -24,11 +24,19 @@ import msgspec
 from gatewright.errors import GatewrightError
 from gatewright.lab.directory import MachineDirectory
 from gatewright.lab.errors import LabError
+from gatewright.lab.network import relay
 from gatewright.lab.network.fabric import Fabric
 from gatewright.lab.network.namespaces import new_namespace, own_namespace
 from gatewright.lab.network.outside import make_outside
-from gatewright.lab.network.plan import OUTSIDE, OUTSIDE_ADDRESSES, node_addresses, of_families
-from gatewright.lab.supervisor import components
+from gatewright.lab.network.plan import (
+    API_PORT,
+    FABRIC_ADDRESSES,
+    OUTSIDE,
+    OUTSIDE_ADDRESSES,
+    node_addresses,
+    of_families,
+)
+from gatewright.lab.supervisor import components, foreign
 from gatewright.lab.supervisor.children import Child, Children
 from gatewright.lab.supervisor.components import Site
 from gatewright.lab.supervisor.control import Answer, Control
@@ -62,7 +70,7 @@ class Lab:
     """One lab. `start` brings it up, `run` answers until its directory is gone."""
 
     def __init__(self, site: Site, api_socket: socket.socket) -> None:
-        """`api_socket` listens where the machine's users reach the API."""
+        """`api_socket` listens where the machine's users reach the API; with an API elsewhere it leads to the relay."""
         self._site = site
         self._api_socket = api_socket
         self._children = Children()
@@ -76,11 +84,15 @@ class Lab:
         self._site.directory.logs.mkdir(mode=0o700, exist_ok=True)
         self._site.directory.api.mkdir(mode=0o700, exist_ok=True)
         self._fabric.set_up()
-        self._start_api()
+        if self._site.settings.api:
+            foreign.hand_over(self._api_socket, relay.listen(str(FABRIC_ADDRESSES[0]), API_PORT))
+        else:
+            self._start_api()
         components.warm_up(self._site)
         gc.collect()
         gc.freeze()  # what is there now is shared by all that are forked
-        self._component("controllers", partial(components.run_controllers_of, self._site), self._network)
+        if self._site.settings.controllers:
+            self._component("controllers", partial(components.run_controllers_of, self._site), self._network)
         for node in self._site.settings.nodes:
             self._add_node(node)
         self._add_outside()

@@ -168,17 +168,21 @@ def _unshare() -> None:
 def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> NoReturn:
     try:
         from gatewright.lab.network.switches import kernel_families
+        from gatewright.lab.supervisor import foreign
         from gatewright.lab.supervisor.components import Site
         from gatewright.lab.supervisor.lab import Lab
         from gatewright.lab.web import listen
 
         linux.set_process_name("gatewright-lab")
-        reached = listen(_LOOPBACK, 0)
+        found = foreign.read(settings.api, directory.name) if settings.api else None
+        reached = foreign.fork_relay(found) if found else listen(_LOOPBACK, 0)
         linux.unshare(_NAMESPACES)
         linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         with contextlib.suppress(OSError):  # forbidden in some containers: the old /proc serves then
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.set_hostname("lab")
+        if found:
+            foreign.write(found, directory)
         lab = Lab(Site(directory, settings, settings.plan.only(kernel_families()).families), reached)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(directory.socket))
