@@ -198,6 +198,15 @@ def test_what_cannot_be_run_is_broken_and_the_next_case_is_run() -> None:
     assert cluster.log.count("clean") == 3
 
 
+def test_what_is_left_of_a_case_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck(self: PaperCluster) -> None:
+        raise GatewrightError("pod x/d is not gone")
+
+    cluster = PaperCluster()
+    monkeypatch.setattr(PaperCluster, "clean", stuck)
+    assert told(run_case(cluster, CASES[1], AT_ONCE)) == (BROKEN, "cannot clean up: pod x/d is not gone")
+
+
 def test_an_interruption_leaves_nothing_behind() -> None:
     cluster = Interrupted()
     with pytest.raises(KeyboardInterrupt):

@@ -82,7 +82,9 @@ class Objects:
             self._writer.create(resource, namespace, body if resource.namespaced else _marked(body))
         elif operation.verb == "update":
             assert body is not None
-            self._writer.update(resource, body if resource.namespaced else _marked(body))
+            version = self._writer.get(resource, namespace, name)["metadata"]["resourceVersion"]
+            whole = body if resource.namespaced else _marked(body)
+            self._writer.update(resource, {**whole, "metadata": {**whole["metadata"], "resourceVersion": version}})
         elif operation.verb == "delete":
             self._delete(resource, self._writer.get(resource, namespace, name))
             self._until(lambda: self._follower.get(resource, namespace, name) is None, f"{operation}: it is not gone")

@@ -165,10 +165,21 @@ def run_case(cluster: Cluster[H], case: Case, patience: Patience) -> Outcome:
     except (GatewrightError, BadExpectation) as error:
         outcome = Outcome(case, BROKEN, 0, problems=(str(error),))
     finally:
-        for one in held.values():
-            one.close()
-        cluster.clean()
+        problem = _tidied(cluster, held)
+    if problem:
+        outcome = replace(outcome, outcome=BROKEN, problems=(*outcome.problems, problem))
     return replace(outcome, seconds=round(time.monotonic() - started, 2))
+
+
+def _tidied(cluster: Cluster[H], held: dict[Cell, H]) -> str:
+    """Leave nothing of a case behind; why that did not succeed, empty where it did."""
+    for one in held.values():
+        one.close()
+    try:
+        cluster.clean()
+    except GatewrightError as error:
+        return f"cannot clean up: {error}"
+    return ""
 
 
 def run_cases(

@@ -107,16 +107,19 @@ class Seen:
 
     def predicted(self, cell: Cell) -> str:
         """What the engine says: `allowed`, `denied`, or `depends` where backends differ."""
-        doors, source = self._doors(cell), self._source(cell)
-        outcomes = {self._judge(source, party, port, cell) for party, port in doors}
+        outcomes = {self._judge(self._source(cell, party), party, port, cell) for party, port in self._doors(cell)}
         if not outcomes:
             return Outcome.DENIED.value
         return outcomes.pop().value if len(outcomes) == 1 else Outcome.DEPENDS.value
 
-    def _source(self, cell: Cell) -> Party:
-        """Who opens the connection, as the destination sees it."""
+    def _source(self, cell: Cell, destination: Endpoint) -> Party:
+        """Who opens the connection, as the destination's policies see it.
+
+        A node through whose port it comes puts its own address in the place of the client's, on its way out to a pod on
+        another node; policies of its own pods come before that.
+        """
         door = Door.of(cell.destination)
-        if door.node and not self._is_local(door):  # the node puts its own address in the place of the client's
+        if door.node and destination.node != self.addresses[door.node][NODE_NAME]:
             return parse_address(self.addresses[door.node][cell.family])
         if cell.source == OUTSIDE:
             return parse_address(self.outside[cell.family])
