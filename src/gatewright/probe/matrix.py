@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -77,7 +77,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFront:
-    """A Service as it is dialled: its name, an address and port, and the (pod key, target port) behind it."""
+    """A Service as it is dialled: its name, an address and port, and the (pod key, target port) behind it.
+
+    `seen_as` are the backends (pod keys) that see another source than who dialled, and which one: a node that passes
+    a connection to its node port on to another node puts its own address there (externalTrafficPolicy Cluster).
+    """
 
     name: str
     address: IPAddress
@@ -85,6 +89,7 @@ class ServiceFront:
     port: int
     backends: tuple[tuple[str, int], ...]
     outside_only: bool = False
+    seen_as: Mapping[str, IPAddress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +169,10 @@ def _to_services(cluster: Cluster, selection: Selection, source: str, family: in
         fits = front.address.version == family and front.protocol is not Protocol.SCTP
         if party is None or not wanted or not fits or (front.outside_only and source != OUTSIDE):
             continue
-        backends = [(cluster.party(key, family), port) for key, port in front.backends]
         answers = [
-            verdict(cluster.compiled, party, backend, front.protocol, port, family)
-            for backend, port in backends
-            if backend is not None
+            verdict(cluster.compiled, front.seen_as.get(key, party), backend, front.protocol, port, family)
+            for key, port in front.backends
+            if (backend := cluster.party(key, family)) is not None
         ]
         outcomes = {answer.outcome for answer in answers}
         yield Connection(
