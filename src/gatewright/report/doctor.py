@@ -36,8 +36,33 @@ def render(answer: Json, output: str) -> str:
 
 def to_text(answer: Json) -> str:
     """All of it, for people."""
-    blocks = [f"enforced: {answer['enforced']}\n{headline(answer)}", *_blocks(answer)]
-    return "\n\n".join(blocks) + "\n"
+    measured = answer.get("measured")
+    opening = _measured(answer, measured) if measured else [f"enforced: {answer['enforced']}\n{headline(answer)}"]
+    return "\n\n".join([*opening, *_blocks(answer)]) + "\n"
+
+
+def _measured(answer: Json, measured: Json) -> Iterator[str]:
+    """What packets said comes first; evidence that says something else is told in so many words."""
+    head = f"{answer['cluster']} {SENTENCES[measured['enforced']]}: {measured['why']}"
+    yield f"enforced: {measured['enforced']} (by packets, in {measured['seconds']} s)\n{head}"
+    rows = [(one["node"], one["enforced"], one["why"]) for one in _worst_first(measured["nodes"])[:MOST]]
+    yield table([("NODE", "BY PACKETS", "WHY"), *rows])
+    ways = [
+        (one["direction"].lower(), one["source"], one["target"], one["address"], one["result"], *_times(one))
+        for one in sorted(measured["tried"], key=lambda one: one["result"] == "yes")[:MOST]
+    ]
+    yield table([("DIRECTION", "FROM", "TO", "ADDRESS", "HELD", "CLOSED AFTER", "OPEN AFTER"), *ways])
+    contrast = "" if answer["enforced"] == measured["enforced"] else ", which packets do not bear out"
+    yield f"By evidence: {answer['enforced']}{contrast}: {answer['why']}"
+
+
+def _times(one: Json) -> tuple[str, str]:
+    times = (one.get("closedAfter"), one.get("openedAfter"))
+    return ("-" if times[0] is None else f"{times[0]:.2f} s", "-" if times[1] is None else f"{times[1]:.2f} s")
+
+
+def _worst_first(nodes: Sequence[Json]) -> list[Json]:
+    return sorted(nodes, key=lambda one: (one["enforced"] == "yes", one["node"]))
 
 
 def _blocks(answer: Json) -> Iterator[str]:
@@ -62,8 +87,7 @@ def _blocks(answer: Json) -> Iterator[str]:
 
 def _nodes(nodes: Sequence[Json]) -> str:
     """Nodes that do not enforce first."""
-    ordered = sorted(nodes, key=lambda one: (one["enforced"] == "yes", one["node"]))
-    rows = [(one["node"], one["enforced"], one["why"]) for one in ordered[:MOST]]
+    rows = [(one["node"], one["enforced"], one["why"]) for one in _worst_first(nodes)[:MOST]]
     more = f"\n... and {len(nodes) - MOST} more nodes, see -o json" if len(nodes) > MOST else ""
     return table([("NODE", "ENFORCED", "WHY"), *rows]) + more
 

@@ -14,6 +14,7 @@ from gatewright.errors import GatewrightError, line
 from gatewright.probe.doctor.answer import Answer
 from gatewright.probe.doctor.evidence import NODES, CniFile, Evidence, Reply, read_cni
 from gatewright.probe.doctor.judge import judge
+from gatewright.probe.doctor.labs import lab_agents
 from gatewright.probe.doctor.solutions import Knowledge, knowledge
 from gatewright.probe.doctor.trees import name_of
 from gatewright.sources.asking import Asker
@@ -53,7 +54,8 @@ def examine(
             told = asker.get(path)
             return Reply(told.status, told.tree, told.said)
 
-        evidence = Evidence(cni_files=read_files(node_files) if node_files else (), files_node=node)
+        files = read_files(node_files) if node_files else ()
+        evidence = Evidence(cni_files=files, files_node=node, agents=lab_agents(where))
         answer = gather(ask, evidence, knowledge(), asker.name)
         if evidence.get(NODES).status in NO_API:
             raise ClusterUnavailable(f"{asker.name}: not a Kubernetes API: it has no nodes; look at `server`")

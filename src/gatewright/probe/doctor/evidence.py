@@ -53,11 +53,15 @@ class CniFile(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Evidence:
-    """Everything heard. `files_node` is the node that the CNI files are of, empty where nobody knows."""
+    """Everything heard. `files_node` is the node that the CNI files are of, empty where nobody knows.
+
+    `agents` are Gatewright's agents that are no objects of the API, in the shape of pods.
+    """
 
     replies: dict[str, Reply] = field(default_factory=dict)
     cni_files: tuple[CniFile, ...] = ()
     files_node: str = ""
+    agents: tuple[Tree, ...] = ()
     wanted: set[str] = field(default_factory=set)
 
     def get(self, path: str) -> Reply:

@@ -131,6 +131,10 @@ def _owner(pod: Tree) -> str:
     return next((text(one, "uid") for one in items(pod, "metadata", "ownerReferences")), "")
 
 
+def _of_any_daemonset(pod: Tree) -> bool:
+    return any(text(one, "kind") == "DaemonSet" for one in items(pod, "metadata", "ownerReferences"))
+
+
 def _by_node(pods: Iterable[Tree]) -> dict[str, Tree]:
     """One pod a node: a ready one before others, never one that is being deleted."""
     found: dict[str, Tree] = {}
@@ -173,10 +177,8 @@ def _of_pods(evidence: Evidence, solution: Solution, daemonsets: Iterable[Tree])
     query = quote(",".join(f"{key}={value}" for key, value in sorted(solution.runs.pod_labels.items())), safe="")
     path = f"/api/v1/pods?labelSelector={query}"
     uids = {text(one, "metadata", "uid") for one in daemonsets}
-    alone = [pod for pod in evidence.listed(path) if _owner(pod) not in uids or not _owner(pod)]
-    own = [
-        pod for pod in alone if "DaemonSet" not in {text(o, "kind") for o in items(pod, "metadata", "ownerReferences")}
-    ]
+    own = [pod for pod in evidence.listed(path) if _owner(pod) not in uids and not _of_any_daemonset(pod)]
+    own += [pod for pod in evidence.agents if matches(solution, _containers(pod))]
     blind = "; ".join(evidence.blind(path))
     if own or blind:
         seen = tuple(Seen(called("Pod", pod), "metadata.labels", query.replace("%3D", "=")) for pod in own)
