@@ -229,7 +229,7 @@ def fetch(address: str, port: int, family: int = 4, kind: str = "TCP", text: byt
         try:
             made.connect((address, port))
             if text or kind == "UDP":
-                made.send(text or b"x")
+                made.sendall(text or b"x")
             data = b""
             while part := made.recv(4096):
                 data += part
