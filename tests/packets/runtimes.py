@@ -159,6 +159,10 @@ def _serve_node(settings: RuntimeSettings, control: socket.socket) -> NoReturn:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
                 _reap()
+            elif word == b"end":
+                os.kill(pid, signal.SIGTERM)
+                os.waitpid(pid, 0)
+                _reap()
             elif word == b"start":
                 pid = _fork_runtime(settings)
             control.send(str(pid).encode())
