@@ -69,6 +69,8 @@ class Node:
         """Make a pod's sandbox. Raises LabError, OSError."""
         if setup.uid in self._pods:
             raise LabError(f"pod {setup.namespace}/{setup.name} ({setup.uid}) is there already")
+        if not setup.host_network:
+            self._require_link(setup)
         folder = pod_folder(self._folder, setup.namespace, setup.name, setup.uid)
         uid = setup.uid
         with self._own.children_in(None):
@@ -81,6 +83,13 @@ class Node:
             )
         folder.mkdir(exist_ok=True)
         self._pods[uid] = Pod(setup, folder, launch)
+
+    def _require_link(self, setup: PodSetup) -> None:
+        if not setup.link or not setup.addresses:
+            raise LabError(f"pod {setup.namespace}/{setup.name} needs a link and an address, or the host's network")
+        for pod in self._pods.values():
+            if pod.setup.link == setup.link:  # ending this one would take the other's away
+                raise LabError(f"link {setup.link} of pod {setup.namespace}/{setup.name} is pod {pod.name}'s")
 
     def _heard(self, uid: str, words: dict[str, Any]) -> None:
         pod = self._pods[uid]
