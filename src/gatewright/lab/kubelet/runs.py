@@ -29,6 +29,8 @@ class Runs:
     """When a container may start again at the earliest."""
     waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
     """(reason, message) of containers that cannot be started yet."""
+    done: frozenset[str] = frozenset()
+    """Containers that were done in a sandbox before this one."""
     _waits: dict[str, float] = field(default_factory=dict)
     _early: dict[str, ContainerState] = field(default_factory=dict)
     """Ends that were heard of before the start was."""
@@ -97,6 +99,7 @@ class Runs:
             run = self.newest.get(part.name)
             if run is not None and not (part.kind == "main" and is_done(part, run, pod)):
                 self.last[part.name] = self.newest.pop(part.name)
+        self.done = frozenset(self.newest)
         self.due.clear()
 
     def adopt(self, states: Iterable[ContainerState], known: dict[str, Tree], now: float) -> None:

@@ -155,7 +155,7 @@ class PodWorker:
     def _view(self) -> View:
         started = frozenset(name for name, watcher in self._watchers.items() if watcher.started)
         busy = frozenset(self._busy) - {_VOLUMES}
-        return View(self.pod, self._runs.newest, started, self._runs.due, busy, self._leaving)
+        return View(self.pod, self._runs.newest, started, self._runs.due, busy, self._runs.done, self._leaving)
 
     @property
     def _leaving(self) -> bool:
