@@ -151,7 +151,7 @@ def be_container(
 
 def _serve(serve_names: Callable[[], None], tell: socket.socket) -> NoReturn:
     """Be the cluster's DNS: still this program, so that its memory stays hidden from others in the pod."""
-    linux.set_process_name("name-server")
+    linux.set_process_name("lab-names")
     tell.close()
     try:
         serve_names()
