@@ -29,6 +29,7 @@ from gatewright.lab import linux
 from gatewright.lab.enter import call_on_node
 from gatewright.lab.network.node import NodeNetwork
 from gatewright.lab.network.switches import kernel_families
+from gatewright.lab.rtnetlink import Netlink, address
 from gatewright.lab.runtime.server import RuntimeSettings, serve
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class NodeOfRuntime:
     def kill_runtime(self) -> None:
         """Kill it, and wait until it is gone."""
         self.ask("kill")
+        self.path.unlink()  # or the next would seem to be there already
 
     def start_runtime(self) -> None:
         """Start it again."""
@@ -146,14 +148,19 @@ def _serve_node(settings: RuntimeSettings, control: socket.socket) -> NoReturn:
         linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         with contextlib.suppress(OSError):
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-        network = NodeNetwork(kernel_families())
-        network.set_up()
-        network.own(ADDRESSES, ())
+        NodeNetwork(kernel_families()).set_up()
+        netlink = Netlink()
+        lo = netlink.index("lo")
+        netlink.run(address(lo, one) for one in ADDRESSES if one.version in kernel_families())
         pid = _fork_runtime(settings)
         signal.signal(signal.SIGCHLD, lambda *_: _reap(pid))
         while word := control.recv(64):
             if word == b"kill":
                 os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                _reap()
+            elif word == b"end":
+                os.kill(pid, signal.SIGTERM)
                 os.waitpid(pid, 0)
                 _reap()
             elif word == b"start":
@@ -226,7 +233,7 @@ def fetch(address: str, port: int, family: int = 4, kind: str = "TCP", text: byt
         try:
             made.connect((address, port))
             if text or kind == "UDP":
-                made.send(text or b"x")
+                made.sendall(text or b"x")
             data = b""
             while part := made.recv(4096):
                 data += part

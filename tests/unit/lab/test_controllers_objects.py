@@ -12,6 +12,7 @@ from gatewright.lab.api.resources import BY_PLURAL
 from gatewright.lab.apiclient.following import Change
 from gatewright.lab.apiclient.working import Cluster
 from gatewright.lab.controllers import nodelife
+from gatewright.lab.controllers.guard import Guarded
 from gatewright.lab.controllers.objects import bare, hash_of, share, victims_first, with_condition
 from gatewright.lab.controllers.owning import Children, Order
 from gatewright.lab.controllers.podranges import free_ranges
@@ -77,6 +78,31 @@ def test_children_of_other_kinds_are_nobodys_business() -> None:
     children.heard(Change(PODS, None, pod("a", 1, "x")))
     cluster = cast("Cluster", Present(pod("a", 1, "x")))
     assert children.of(cluster, "x") == children.free(cluster, "default") == []
+
+
+class Picky:
+    """A controller that needs a field."""
+
+    name = "picky"
+    resources = (PODS,)
+
+    def keys(self, change: Change) -> list[tuple[str, str]]:
+        return [("default", change.tree["spec"]["wanted"])]
+
+    def reconcile(self, cluster: Cluster, key: tuple[str, str]) -> float | None:
+        return float(key[1])
+
+
+def test_an_unreadable_object_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    guarded, cluster = Guarded(Picky()), cast("Cluster", Present())
+    good = {**pod("a", 1), "spec": {"wanted": "5"}}
+    assert list(guarded.keys(Change(PODS, None, pod("b", 1)))) == []
+    assert list(guarded.keys(Change(PODS, None, good))) == [("default", "5")]
+    assert guarded.reconcile(cluster, ("default", "5")) == 5.0
+    assert guarded.reconcile(cluster, ("default", "soon")) is None
+    first, second = (one.getMessage() for one in caplog.records)
+    assert first == "picky: default/b cannot be made sense of and is left alone (KeyError: 'wanted')"
+    assert "default/soon" in second
 
 
 def candidate(name: str, **given: Any) -> Tree:

@@ -244,6 +244,18 @@ def test_pods_in_the_network_of_the_node_take_all_their_ports_there() -> None:
     assert chosen(second, [A, B], {"a": [first]}) == "b"
 
 
+def test_terms_that_are_asked_for_no_longer_are_not_counted_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewright.lab.controllers.census.MOST_TERMS", 2)
+    census = Census(spaces)
+    census.put(placed(pod("1", labels="app=a0"), "a"))
+    for _ in range(2):
+        for number in range(4):
+            apart = near({"matchLabels": {"app": f"a{number}"}}, "podAntiAffinity")
+            wanted = choose(pod(affinity=apart), [A], census, spaces)[0]
+            assert wanted == (None if number == 0 else "a")
+            assert len(census._terms) <= 2
+
+
 def test_counts_follow_pods_that_come_change_and_go() -> None:
     census = Census(spaces)
     term_pod = pod("1", labels="app=web", affinity=near(WEB, "podAntiAffinity"))

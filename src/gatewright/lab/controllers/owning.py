@@ -217,6 +217,8 @@ class Owning:
         except Refused as refused:
             if refused.reason == "Conflict":
                 return _AGAIN
+            if refused.reason == "Forbidden" and namespace_ends(refused):
+                return None
             raise
         size = self.children.count(uid_of(owner))
         self._rest[key] = cluster.now() + min(PACE, size * _REST) if again != 0 else 0.0
