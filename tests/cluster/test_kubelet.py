@@ -56,6 +56,16 @@ def test_a_node_that_others_doubt_says_again_that_it_is_ready(
         until(lambda: condition(api.request("GET", path).json(), "Ready").get("reason") == "KubeletReady")
 
 
+def test_a_node_that_is_said_to_be_lost_is_told_anew_at_once(api: Endpoint, here: Node) -> None:
+    def well() -> bool:
+        return condition(api.request("GET", f"/api/v1/nodes/{NODE}").json(), "Ready").get("status") == "True"
+
+    until(well)
+    lost = [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]
+    api.request("PATCH", f"/api/v1/nodes/{NODE}/status", {"status": {"conditions": lost}}, MERGE)
+    until(well, 5)
+
+
 def test_a_pod_becomes_ready_with_an_address_of_its_node(here: Node) -> None:
     here.create("web", [{"name": "c", **port(8080)}])
     tree = here.wait_for("web", ready)

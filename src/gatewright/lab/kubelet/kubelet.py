@@ -35,6 +35,7 @@ PORT = 10250
 CONFIG_MAPS, SECRETS, SERVICES = (BY_PLURAL["", name] for name in ("configmaps", "secrets", "services"))
 _FOLLOWED = (PODS, CONFIG_MAPS, SECRETS, SERVICES, nodes.NODES)
 COMPONENT = "kubelet"
+_HEARTBEAT = "the node's heartbeat"
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +66,7 @@ class Kubelet:
     def __init__(self, settings: KubeletSettings, runner: Runner, outbox: Outbox, follower: Follower) -> None:
         self.node, self.addresses, self.resolver = settings.node, settings.addresses, settings.resolver
         self.runner = runner
+        self.heartbeat: Heartbeat | None = None
         self.allocatable = nodes.resources()
         self._outbox, self._follower = outbox, follower
         self._ranges = Ranges(settings.folder / "ranges.json")
@@ -126,6 +128,8 @@ class Kubelet:
                 self._pod_changed(change)
             elif change.resource is nodes.NODES:
                 self.networks_changed(change.after)
+                if self.heartbeat is not None and change.after is not None:
+                    self.heartbeat.heard(change.after)
             elif change.resource in (CONFIG_MAPS, SECRETS):
                 for uid in tuple(self._interested.get((change.resource.kind, *change.name), ())):
                     self._workers[uid].references_changed()
@@ -216,20 +220,28 @@ class Kubelet:
 class Heartbeat:
     """Keeps the Node and its Lease. Its work is done by the outbox' thread."""
 
-    def __init__(self, settings: KubeletSettings, outbox: Outbox) -> None:
-        self._settings, self._outbox = settings, outbox
+    def __init__(self, settings: KubeletSettings, outbox: Outbox, port: int) -> None:
+        self._settings, self._outbox, self._port = settings, outbox, port
         self._uid = ""
         self._told = 0.0
-        self.port = settings.port
+        self._doubted = False
 
     async def beat(self) -> None:
         """For ever."""
         while True:
-            self._outbox.first("the node's heartbeat", self._write)
+            self._outbox.first(_HEARTBEAT, self._write)
             await asyncio.sleep(nodes.RENEWED_EVERY)
+
+    def heard(self, tree: Tree) -> None:
+        """The Node has changed. Whoever says that it is not well has not heard of it: it is told anew at once."""
+        if self._uid == tree["metadata"]["uid"] and not nodes.is_well(tree):
+            self._doubted = True
+            self._outbox.first(_HEARTBEAT, self._write)
 
     def _write(self, writer: Writer) -> None:
         now, name = time.time(), self._settings.node
+        if self._doubted:
+            self._told, self._doubted = 0.0, False
         if not self._uid or now - self._told >= nodes.TOLD_EVERY or self._is_doubted(writer):
             self._register(writer, now)
             self._told = now
@@ -254,7 +266,7 @@ class Heartbeat:
             writer.patch(nodes.NODES, "", settings.node, labels)
         known = writer.get(nodes.NODES, "", settings.node)
         self._uid = known["metadata"]["uid"]
-        status = nodes.node_status(settings.node, settings.addresses, self.port, now, known.get("status") or {})
+        status = nodes.node_status(settings.node, settings.addresses, self._port, now, known.get("status") or {})
         writer.patch(nodes.NODES, "", settings.node, {"status": status}, "status")
 
 
@@ -278,8 +290,7 @@ async def keep_node(settings: KubeletSettings, runner: Runner, stop: asyncio.Eve
     tasks: list[asyncio.Task[None]] = []
     try:
         async with _served(settings, runner) as port:
-            heartbeat = Heartbeat(settings, outbox)
-            heartbeat.port = port
+            heartbeat = kubelet.heartbeat = Heartbeat(settings, outbox, port)
             tasks.append(asyncio.ensure_future(heartbeat.beat()))
             follower.start()
             if await _listed(follower, stop):
