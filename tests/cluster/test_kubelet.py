@@ -394,3 +394,15 @@ def test_fifty_pods_are_ready_soon(here: Node) -> None:
     took = time.monotonic() - began
     assert len({one["status"]["podIP"] for one in items}) == 50
     assert took < 15
+
+
+def test_a_pod_takes_the_name_of_one_that_went_while_the_kubelet_was_away(here: Node) -> None:
+    here.create("web", [{"name": "c"}])
+    here.wait_for("web", ready)
+    here.stop()
+    here.delete("web", 0)
+    here.create("web", [{"name": "c"}])
+    here.runner.told.clear()
+    here.start()
+    here.wait_for("web", ready)
+    assert here.runner.told == ["remove web", "create web", "start web/c#0"]

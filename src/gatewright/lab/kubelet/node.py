@@ -123,12 +123,6 @@ def lease(name: str, uid: str, now: float) -> Tree:
     }
 
 
-def is_well(tree: Tree) -> bool:
-    """Whether a Node says that it is ready: others say the contrary when they have not heard of it for long."""
-    conditions = (tree.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
-
-
 def _operating_system() -> str:
     try:
         return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
