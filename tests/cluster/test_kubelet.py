@@ -308,6 +308,28 @@ def test_a_sandbox_that_dies_is_made_anew(here: Node) -> None:
     assert tree["status"]["podIP"] == address
 
 
+def test_a_sandbox_that_dies_fails_a_pod_that_never_restarts(here: Node) -> None:
+    here.create("job", [{"name": "c"}], restartPolicy="Never")
+    here.wait_for("job", ready)
+    here.do(lambda: here.runner.die(next(iter(here.runner.table))))
+    tree = here.wait_for("job", lambda tree: tree["status"]["phase"] == "Failed")
+    assert container(tree, "c")["state"]["terminated"]["exitCode"] == 137
+    assert [line for line in here.runner.told if "create" in line] == ["create job"]
+
+
+def test_a_container_that_is_done_is_not_run_again_in_a_new_sandbox(here: Node) -> None:
+    done, runs = {"name": "done", "command": ["exit", "0"]}, {"name": "runs"}
+    here.create(
+        "job", [done, runs], restartPolicy="OnFailure", initContainers=[{"name": "i", "command": ["exit", "0"]}]
+    )
+    here.wait_for("job", lambda tree: container(tree, "done").get("state", {}).get("terminated"))
+    here.do(lambda: here.runner.die(next(iter(here.runner.table))))
+    here.wait_for("job", lambda tree: container(tree, "runs")["restartCount"] == 1)
+    starts = [line for line in here.runner.told if "start" in line]
+    assert "start job/i#1" in starts
+    assert "start job/done#1" not in starts
+
+
 def test_a_sandbox_that_cannot_be_made_is_tried_again(here: Node) -> None:
     here.runner.broken = "no space left"
     here.create("web", [{"name": "c"}])

@@ -302,7 +302,8 @@ async def _listed(follower: Follower, stop: asyncio.Event) -> bool:
         if follower.complete:
             return True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.02)
+            async with asyncio.timeout(0.02):
+                await stop.wait()
     return False
 
 

@@ -23,6 +23,7 @@ from gatewright.lab.runtime.loop import Loop
 from gatewright.lab.runtime.model import DEAD, ContainerSetup, PodEvent, PodSetup, PodState, Volume
 from gatewright.lab.runtime.places import pod_folder
 from gatewright.lab.runtime.running import Runner
+from gatewright.lab.runtime.standins import StandIns
 from gatewright.lab.runtime.wire import Answer, Changed, Removed
 
 _LINK_LOOKED_AT = 0.02
@@ -39,6 +40,7 @@ class Node:
         loop: Loop,
         folder: Path,
         network: PodNetwork,
+        stand_ins: StandIns,
         serve_names: Callable[[], None] | None,
         tell: Callable[[Answer], None],
     ) -> None:
@@ -49,7 +51,7 @@ class Node:
         self._program = pause.prepared()
         self._own = Namespaces()
         self._pods: dict[str, Pod] = {}
-        self._runner = Runner(loop, self._own, serve_names, tell, self._go_on_removing)
+        self._runner = Runner(loop, self._own, stand_ins, serve_names, tell, self._go_on_removing)
 
     @property
     def pods(self) -> tuple[PodState, ...]:
@@ -67,6 +69,8 @@ class Node:
         """Make a pod's sandbox. Raises LabError, OSError."""
         if setup.uid in self._pods:
             raise LabError(f"pod {setup.namespace}/{setup.name} ({setup.uid}) is there already")
+        if not setup.host_network:
+            self._require_link(setup)
         folder = pod_folder(self._folder, setup.namespace, setup.name, setup.uid)
         uid = setup.uid
         with self._own.children_in(None):
@@ -79,6 +83,13 @@ class Node:
             )
         folder.mkdir(exist_ok=True)
         self._pods[uid] = Pod(setup, folder, launch)
+
+    def _require_link(self, setup: PodSetup) -> None:
+        if not setup.link or not setup.addresses:
+            raise LabError(f"pod {setup.namespace}/{setup.name} needs a link and an address, or the host's network")
+        for pod in self._pods.values():
+            if pod.setup.link == setup.link:  # ending this one would take the other's away
+                raise LabError(f"link {setup.link} of pod {setup.namespace}/{setup.name} is pod {pod.name}'s")
 
     def _heard(self, uid: str, words: dict[str, Any]) -> None:
         pod = self._pods[uid]

@@ -123,9 +123,17 @@ class Lab:
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
-    def _component(self, name: str, run: Callable[[], None], network: int, keep: tuple[int, ...] = ()) -> Child:
+    def _component(
+        self,
+        name: str,
+        run: Callable[[], None],
+        network: int,
+        *,
+        keep: tuple[int, ...] = (),
+        after: Child | None = None,
+    ) -> Child:
         log = self._site.directory.logs / f"{name.replace('/', '-')}.log"
-        child = Child(name, run, network, log, keep=keep)
+        child = Child(name, run, network, log, keep=keep, after=after)
         self._children.start(child)
         return child
 
@@ -162,8 +170,8 @@ class Lab:
         runtime = partial(components.run_runtime, self._site, OUTSIDE)
         machine.children.append(self._component("outside/runtime", runtime, machine.network))
         addresses = [str(one) for one in of_families(OUTSIDE_ADDRESSES, self._site.families)]
-        host = partial(components.be_outside, self._site, addresses)
-        machine.children.append(self._component("outside/host", host, machine.network))
+        host = partial(components.make_outside_host, self._site, addresses)
+        machine.children.append(self._component("outside/host", host, machine.network, after=machine.children[0]))
 
     def _start_machine(self, machine: Machine) -> None:
         site, name = self._site, machine.name

@@ -174,6 +174,7 @@ def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> No
         from gatewright.lab.web import listen
 
         linux.set_process_name("gatewright-lab")
+        linux.spare_memory()
         found = foreign.read(settings.api, directory.name) if settings.api else None
         reached = foreign.fork_relay(found) if found else listen(_LOOPBACK, 0)
         linux.unshare(_NAMESPACES)
