@@ -84,13 +84,13 @@ class Lab:
         self._site.directory.logs.mkdir(mode=0o700, exist_ok=True)
         self._site.directory.api.mkdir(mode=0o700, exist_ok=True)
         self._fabric.set_up()
+        _share_what_is_there()
         if self._site.settings.api:
             foreign.hand_over(self._api_socket, relay.listen(str(FABRIC_ADDRESSES[0]), API_PORT))
         else:
             self._start_api()
         components.warm_up(self._site)
-        gc.collect()
-        gc.freeze()  # what is there now is shared by all that are forked
+        _share_what_is_there()
         if self._site.settings.controllers:
             self._component("controllers", partial(components.run_controllers_of, self._site), self._network)
         for node in self._site.settings.nodes:
@@ -289,6 +289,12 @@ _OPERATIONS: dict[str, Callable[[Lab, Message], Message]] = {
     "heal": Lab.heal,
     "kill": Lab.kill,
 }
+
+
+def _share_what_is_there() -> None:
+    """Keep the collector's hands off what there is: what nobody writes to is shared with all that are forked."""
+    gc.collect()
+    gc.freeze()
 
 
 def _child_status(child: Child) -> Message:
