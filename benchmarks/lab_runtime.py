@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ def main() -> int:
     sizes = parser.parse_args().pods
     slow = False
     user = "root" if os.geteuid() == 0 else "user"
-    with tempfile.TemporaryDirectory() as folder, runtime_of(user, Path(folder)) as node:
+    with runtime_of(user) as node:
         for count in sizes:
             processor = asyncio.run(measure(node, count))
             slow |= count <= 35 and processor > MOST_PROCESSOR_TIME

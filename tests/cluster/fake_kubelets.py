@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from gatewright.lab.api.resources import BY_PLURAL, Resource
 from gatewright.lab.apiclient.following import Change, Name
 from gatewright.lab.apiclient.working import Cluster, Workers
 from gatewright.lab.apiclient.writing import Refused, Writer
-from gatewright.sources.kubeconfig import Where
+from gatewright.sources.kubeconfig import ClusterUnavailable, Where
 
 PODS, NODES, LEASES = BY_PLURAL["", "pods"], BY_PLURAL["", "nodes"], BY_PLURAL["coordination.k8s.io", "leases"]
 Tree = dict[str, Any]
@@ -103,10 +103,11 @@ def renewing(where: Where, names: list[str], stop: threading.Event, every: float
                 "leaseDurationSeconds": 40,
             }
             lease = {"metadata": {"name": name}, "spec": spec}
-            try:
-                writer.create(LEASES, "kube-node-lease", lease)
-            except Refused:
-                writer.patch(LEASES, "kube-node-lease", name, {"spec": spec})
+            with suppress(ClusterUnavailable):  # an API that is away is asked again at the next turn
+                try:
+                    writer.create(LEASES, "kube-node-lease", lease)
+                except Refused:
+                    writer.patch(LEASES, "kube-node-lease", name, {"spec": spec})
         stop.wait(every)
     writer.close()
 

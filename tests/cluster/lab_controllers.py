@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -91,7 +90,7 @@ class Killable:
         assert self.process.stdout.readline() == "ready\n"
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.communicate(timeout=10)
 
 

@@ -95,6 +95,7 @@ class Node(ApiPods):
             assert self.task
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
+            self.runner.hang_up()
 
         self.call(end())
 

@@ -49,6 +49,7 @@ class FakeContainer:
     setup: ContainerSetup
     state: ContainerState
     servers: list[asyncio.Server] = field(default_factory=list)
+    listening: list[socket.socket] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -193,6 +194,10 @@ class FakeRunner:
     async def connect(self, namespace: str, pod: str, port: int) -> socket.socket:
         raise Missing("not here")
 
+    def hang_up(self) -> None:
+        """The kubelet has gone: what it has not heard it never will."""
+        self.events = asyncio.Queue()
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -211,8 +216,9 @@ class FakeRunner:
         for port in container.setup.ports:
             if port.protocol == "TCP":
                 address = next(iter(pod.setup.addresses), "127.0.0.1")
-                server = await asyncio.start_server(self._answer, address, port.number)
-                container.servers.append(server)
+                listening = socket.create_server((address, port.number))
+                container.listening.append(listening)
+                container.servers.append(await asyncio.start_server(self._answer, sock=listening))
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -237,7 +243,10 @@ class FakeRunner:
 
     def _close(self, container: FakeContainer) -> None:
         for server in container.servers:
-            server.close()
+            with contextlib.suppress(ValueError):  # closed while it was being made
+                server.close()
+        for listening in container.listening:
+            listening.close()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

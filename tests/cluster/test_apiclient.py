@@ -107,6 +107,23 @@ def test_an_older_version_never_replaces_a_newer_one(api: Endpoint) -> None:
         writer.delete(MAPS, "default", "aged")
 
 
+def test_an_answer_that_comes_after_the_end_brings_nothing_back(api: Endpoint) -> None:
+    with followed(api, MAPS) as (follower, _):
+        writer = Writer(where(api))
+        made = writer.create(MAPS, "default", config_map("brief"))
+        until(lambda: follower.get(MAPS, "default", "brief") is not None)
+        last = writer.patch(MAPS, "default", "brief", {"data": {"n": "1"}})
+        writer.delete(MAPS, "default", "brief")
+        until(lambda: follower.get(MAPS, "default", "brief") is None)
+        for late in (made, last):
+            follower.put(MAPS, late)
+        assert follower.get(MAPS, "default", "brief") is None
+        again = writer.create(MAPS, "default", config_map("brief"))
+        follower.put(MAPS, again)
+        assert follower.get(MAPS, "default", "brief") == again
+        writer.delete(MAPS, "default", "brief")
+
+
 def test_a_refusal_says_its_reason(api: Endpoint) -> None:
     writer = Writer(where(api))
     made = writer.create(MAPS, "default", config_map("twice"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -200,6 +201,24 @@ def test_a_node_that_falls_silent_is_unknown_and_its_pods_leave_in_time(cluster:
     assert len(cluster.alive("app=faithful")) == 1
     cluster.kubectl("delete", "node", "dying")
     within(10, lambda: not [one for one in cluster.pods() if where(one) == "dying"])
+
+
+def test_an_object_that_makes_no_sense_stops_nobody(cluster: Lab) -> None:
+    odd = {"key": "zone", "operator": "Sideways", "values": ["a"]}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [odd, {"operator": "In"}]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    headless = {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"labelSelector": {"matchExpressions": [{"operator": "In"}]}, "topologyKey": "zone"}
+            ]
+        }
+    }
+    for tree in (bare_pod("odd", affinity=affinity), bare_pod("odder", nodeName="n1", affinity=headless)):
+        cluster.kubectl("create", "--validate=false", "-f", "-", text=json.dumps(tree))
+    cluster.apply(bare_pod("plain"))
+    assert bound(cluster, "plain")
+    assert not where(cluster.get(PODS, "odd"))
 
 
 def taints(cluster: Lab, name: str) -> list[str]:

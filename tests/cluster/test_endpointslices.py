@@ -140,7 +140,8 @@ def test_more_than_a_hundred_endpoints_take_a_second_slice(at_work: Writer, spac
         run_pod(at_work, space, "web", number)
     becomes(130, lambda: len(addresses(at_work, space, "web")))
     sizes = [len(one["endpoints"]) for one in slices(at_work, space, "web")]
-    assert max(sizes) <= 100 and len(sizes) == 2
+    assert sorted(sizes)[1:] == [max(sizes)]
+    assert max(sizes) <= 100
 
 
 def test_slices_go_with_their_service_and_so_do_its_endpoints(at_work: Writer, space: str) -> None:

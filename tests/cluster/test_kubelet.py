@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gatewright.lab.kubelet import node as nodes
 from tests.cluster.endpoint import Endpoint, endpoint
 from tests.cluster.nodes import NODE, PODS, Node, condition, container, node, ready, until
 
@@ -41,6 +42,18 @@ def test_a_node_registers_itself_and_renews_its_lease(api: Endpoint, here: Node)
     )
     assert tree["metadata"]["labels"]["kubernetes.io/hostname"] == NODE
     until(lambda: condition(api.request("GET", f"/api/v1/nodes/{NODE}").json(), "Ready").get("status") == "True")
+
+
+def test_a_node_that_others_doubt_says_again_that_it_is_ready(
+    api: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "RENEWED_EVERY", 0.2)
+    path = f"/api/v1/nodes/{NODE}"
+    with node(api, tmp_path):
+        until(lambda: condition(api.request("GET", path).json(), "Ready").get("status") == "True")
+        doubt = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]}}
+        api.request("PATCH", f"{path}/status", doubt, MERGE)
+        until(lambda: condition(api.request("GET", path).json(), "Ready").get("reason") == "KubeletReady")
 
 
 def test_a_pod_becomes_ready_with_an_address_of_its_node(here: Node) -> None:

@@ -20,9 +20,11 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.lab import linux
-from gatewright.lab.network.fabric import Fabric
+from gatewright.lab.network.fabric import BRIDGE, Fabric
 from gatewright.lab.network.links import HOST_LINK
 from gatewright.lab.network.namespaces import new_namespace, within
 from gatewright.lab.network.node import NodeNetwork
@@ -85,22 +87,23 @@ class Made:
         attach = partial(self._nodes[node].attach, f"pod{number}", process.pid, self.addresses[name])
         within(self.spaces[str(node)], attach)
 
-    def detach(self, node: int, number: int) -> None:
-        """Take a pod's link away."""
-        self._nodes[node].detach(f"pod{number}")
+    def detach(self, node: int, *numbers: int) -> None:
+        """Take pods' links away."""
+        self._nodes[node].detach(*(f"pod{number}" for number in numbers))
 
     def route(self) -> None:
         """Every namespace routes the pods of every node."""
-        gateways = {
+        gateways: dict[IPNetwork, IPAddress | None] = {
             pod_range(node, address.version): address
             for node in self._nodes
             for address in node_addresses(node, self.families)
         }
-        self.fabric.set_routes(gateways)
+        own: dict[str, dict[IPNetwork, IPAddress | None]] = {"router": {}}
         for node in self._nodes:
-            own: dict[IPNetwork, IPAddress | None] = {pod_range(node, family): None for family in self.families}
-            with self.netlink(str(node)) as netlink:
-                RouteTable(netlink, HOST_LINK).keep(gateways | own)
+            own[str(node)] = {pod_range(node, family): None for family in self.families}
+        for name, refused in own.items():
+            with self.netlink(name) as netlink:
+                RouteTable(netlink, BRIDGE if name == "router" else HOST_LINK).keep(gateways | refused)
 
     def netlink(self, name: str) -> Netlink:
         """A socket of a host's namespace."""
@@ -209,7 +212,7 @@ def as_ordinary_user(function: Callable[[], None]) -> str:
 
 
 def _lose_rights() -> None:
-    if os.geteuid() == 0:
+    if Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)] and os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -219,6 +222,15 @@ def _lose_rights() -> None:
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+
+
+def need_loopback() -> None:
+    """Skip where this process' own network namespace has none, as inside of `unshare -n`."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), 1).close()
+    except OSError:
+        pytest.skip("the loopback link is down here")
 
 
 def machine() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """A node for tests of the container runtime: its namespaces, and the runtime forked into them, as root or as a user.
 
-with runtime_of("root", tmp_path) as node:
+with runtime_of("root") as node:
     runtime = await Runtime.connect(node.path)
 
 The node is the first process of a PID namespace of its own, so nothing of it outlives the block.
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import ipaddress
 import json
 import os
 import pickle
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,12 +27,16 @@ import pytest
 
 from gatewright.lab import linux
 from gatewright.lab.enter import call_on_node
-from gatewright.lab.network import NodeNetwork, kernel_families
+from gatewright.lab.network.node import NodeNetwork
+from gatewright.lab.network.switches import kernel_families
+from gatewright.lab.rtnetlink import Netlink, address
 from gatewright.lab.runtime.server import RuntimeSettings, serve
 
 T = TypeVar("T")
 NOBODY = 65534
 WAIT = 20.0
+ADDRESSES = (ipaddress.ip_address("172.31.255.1"), ipaddress.ip_address("fd00:10:31::1"))
+"""The node's own, on its loopback: there is no fabric."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class NodeOfRuntime:
     def kill_runtime(self) -> None:
         """Kill it, and wait until it is gone."""
         self.ask("kill")
+        self.path.unlink()  # or the next would seem to be there already
 
     def start_runtime(self) -> None:
         """Start it again."""
@@ -71,38 +78,37 @@ def until(condition: Callable[[], bool], seconds: float = WAIT) -> None:
 
 
 @contextlib.contextmanager
-def runtime_of(
-    user: str, folder: Path, serve_names: Callable[[], None] | None = None, *, proc: bool = True
-) -> Iterator[NodeOfRuntime]:
-    """A node and its runtime, gone when the block ends; skips where that cannot be. Without `proc` no new /proc."""
+def runtime_of(user: str, serve_names: Callable[[], None] | None = None) -> Iterator[NodeOfRuntime]:
+    """A node and its runtime, gone when the block ends; `user` is root or another; skips where that cannot be."""
     if user == "root" and os.geteuid() != 0:
         pytest.skip("not root")
-    folder = folder / "node"
-    folder.mkdir()
-    if user != "root" and os.geteuid() == 0:
-        os.chown(folder, NOBODY, NOBODY)
-        for parent in (folder.parent, *folder.parents[1:3]):
-            parent.chmod(parent.stat().st_mode | 0o111)
-    settings = RuntimeSettings(
-        "node", folder / "runtime.sock", folder / "pods", lambda: NodeNetwork(kernel_families()), serve_names
-    )
-    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    gc.collect()
-    outer = os.fork()
-    if outer == 0:
-        near.close()
-        _be_node(user, settings, far)
-    far.close()
-    try:
-        near.settimeout(WAIT)
-        told = json.loads(near.recv(4096) or b'{"failed": "it ended at once"}')
-        if "failed" in told:
-            pytest.skip(f"this machine does not let {user} make namespaces: {told['failed']}")
-        until(settings.socket.exists)
-        yield NodeOfRuntime(settings.socket, settings.pods, told["pid"], near)
-    finally:
-        near.close()
-        os.waitpid(outer, 0)
+    with tempfile.TemporaryDirectory(prefix="gatewright-") as made:
+        folder = Path(made)
+        if user != "root" and os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        settings = RuntimeSettings(
+            "node", folder / "runtime.sock", folder / "pods", lambda: NodeNetwork(kernel_families()), serve_names
+        )
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        gc.collect()
+        outer = os.fork()
+        if outer == 0:
+            near.close()
+            _be_node(user, settings, far)
+        far.close()
+        try:
+            near.settimeout(WAIT)
+            told = json.loads(near.recv(4096) or b'{"failed": "it ended at once"}')
+            if "failed" in told:
+                pytest.skip(f"this machine does not let {user} make namespaces: {told['failed']}")
+            until(settings.socket.exists)
+            yield NodeOfRuntime(settings.socket, settings.pods, told["pid"], near)
+        finally:
+            near.close()
+            os.waitpid(outer, 0)
+            with contextlib.suppress(OSError):
+                said = (folder / "runtime.log").read_text()
+                assert not said, said
 
 
 def _be_node(user: str, settings: RuntimeSettings, control: socket.socket) -> NoReturn:
@@ -143,16 +149,33 @@ def _serve_node(settings: RuntimeSettings, control: socket.socket) -> NoReturn:
         with contextlib.suppress(OSError):
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         NodeNetwork(kernel_families()).set_up()
+        netlink = Netlink()
+        lo = netlink.index("lo")
+        netlink.run(address(lo, one) for one in ADDRESSES if one.version in kernel_families())
         pid = _fork_runtime(settings)
+        signal.signal(signal.SIGCHLD, lambda *_: _reap(pid))
         while word := control.recv(64):
             if word == b"kill":
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+                _reap()
             elif word == b"start":
                 pid = _fork_runtime(settings)
             control.send(str(pid).encode())
     finally:
         os._exit(1)
+
+
+def _reap(but: int = 0) -> None:
+    """Orphans of the node are its first process', which must not leave them: a pod's namespace waits for them."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid == but:
+            return
+        os.waitpid(found.si_pid, 0)
 
 
 def _fork_runtime(settings: RuntimeSettings) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import select
 import socket
 import threading
@@ -20,8 +19,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
-
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.snapshot import Changes
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink
@@ -29,9 +26,9 @@ from gatewright.kernel.nft import Nft
 from gatewright.lab.proxy.run import Proxy
 from gatewright.lab.proxy.table import TABLE
 from gatewright.objects.meta import Object
-from gatewright.objects.watched import Reader
 from gatewright.sources.watch import Delivery
 from tests.packets.netns import Namespace
+from tests.unit.lab import serving
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -78,7 +75,7 @@ class Node(Place):
         addresses = [ipaddress.ip_address(self.addresses[family]) for family in families or (4, 6)]
 
         def work() -> None:
-            with contextlib.closing(Proxy(self.name, addresses)) as self.proxy:
+            with contextlib.closing(Proxy(self.name, addresses, heartbeat=0.05)) as self.proxy:
                 there.set()
                 self.proxy.run(self._stop)
 
@@ -91,8 +88,7 @@ class Node(Place):
     def stop_proxy(self) -> None:
         """End it; its table stays."""
         self._stop.set()
-        if self.proxy is not None and self._thread is not None:
-            deliver(self.proxy)
+        if self._thread is not None:
             self._thread.join()
         self.proxy = None
 
@@ -113,6 +109,7 @@ class Site:
 
     nodes: tuple[Node, Node]
     outside: Place
+    fabric: Namespace
 
     @property
     def pods(self) -> list[Place]:
@@ -133,45 +130,18 @@ def deliver(proxy: Proxy, *objects: Object, gone: Sequence[Object] = ()) -> None
         proxy.deliver(Delivery(kind, Changes(put, keys), True, time.monotonic()))
 
 
-def service(name: str, addresses: Sequence[str], *ports: Json, **spec: Any) -> Object:
-    """A Service of the namespace default with these addresses, as the API has it."""
-    spec = {"clusterIP": addresses[0], "clusterIPs": list(addresses), "ports": list(ports), **spec}
-    return _read("", "Service", {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
-
-
-def endpoint(pod: Place, family: int, node: str = "", **conditions: bool) -> Json:
+def endpoint(pod: Place, family: int, *, node: str = "", **conditions: bool) -> Json:
     """An endpoint that is a pod; `node` is its node, by default the one that its name begins with."""
-    return {
-        "addresses": [pod.addresses[family]],
-        "conditions": {"ready": True, "serving": True, "terminating": False} | conditions,
-        "nodeName": node or pod.name.partition("/")[0],
-    }
+    return serving.endpoint(pod.addresses[family], node or pod.name.partition("/")[0], "", **conditions)
 
 
-def endpoint_slice(service_name: str, family: int, ports: Sequence[Json], *endpoints: Json, name: str = "") -> Object:
-    """An EndpointSlice of that Service."""
-    metadata = {
-        "name": name or f"{service_name}-v{family}",
-        "namespace": "default",
-        "labels": {"kubernetes.io/service-name": service_name},
-    }
-    tree = {"metadata": metadata, "addressType": f"IPv{family}", "endpoints": list(endpoints), "ports": list(ports)}
-    return _read("discovery.k8s.io", "EndpointSlice", tree)
-
-
-def _read(group: str, kind: str, tree: Json) -> Object:
-    found = Reader(group, kind).item(msgspec.Raw(json.dumps(tree).encode())).object
-    assert found is not None
-    return found
-
-
-def becomes(expected: T, look: Callable[[], T]) -> None:
-    """Within bounds it is so, and stays so."""
+def becomes(expected: T, look: Callable[..., T], *asked: Any) -> None:
+    """Within bounds it is so when asked, and stays so."""
     deadline = time.monotonic() + WITHIN
-    while (found := look()) != expected:
+    while (found := look(*asked)) != expected:
         assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {expected!r}; at last {found!r}"
         time.sleep(0.02)
-    assert look() == expected
+    assert look(*asked) == expected
 
 
 # --- building it ----------------------------------------------------------------------------------------------------
@@ -211,7 +181,7 @@ def site() -> Iterator[Site]:
         _serve(servers, stack)
         for node in nodes:
             stack.callback(node.stop_proxy)
-        yield Site((nodes[0], nodes[1]), Place("outside", outside, OUTSIDE))
+        yield Site((nodes[0], nodes[1]), Place("outside", outside, OUTSIDE), fabric)
 
 
 def forward(space: Namespace) -> None:
@@ -364,7 +334,7 @@ def _ask(address: str, port: int, protocol: str, client: socket.socket | None) -
     except TimeoutError:
         return SILENT
     except OSError as error:
-        return error.strerror
+        return str(error.strerror)
     finally:
         if client is None:
             made.close()

@@ -6,6 +6,7 @@ Everything of a test is in the node's network namespace, the test's own requests
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from gatewright.lab import linux
+from gatewright.lab.rtnetlink import Netlink, address
 from tests.cluster.endpoint import kubectl, process
 from tests.cluster.nodes import MERGE, NODE, PODS, ApiPods, condition, container, ready, until
 from tests.packets.runtimes import NodeOfRuntime, fetch, runtime_of
@@ -65,6 +67,10 @@ def inside_network(pid: int) -> Iterator[None]:
     there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         linux.setns(there, linux.NEWNET)
+        netlink = Netlink()
+        lo = netlink.index("lo")
+        netlink.run(address(lo, ipaddress.ip_address(one)) for one in ADDRESSES)
+        netlink.close()
         yield
     finally:
         linux.setns(own, linux.NEWNET)
@@ -74,7 +80,7 @@ def inside_network(pid: int) -> Iterator[None]:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Real]:
-    with runtime_of("root", tmp_path) as node, inside_network(node.pid), process(tmp_path / "api") as api:
+    with runtime_of("root") as node, inside_network(node.pid), process(tmp_path / "api") as api:
         found = Real(api, node, tmp_path)
         found.start()
         try:
@@ -165,8 +171,8 @@ def test_a_killed_kubelet_leaves_pods_running_and_the_next_finds_them(here: Real
     here.create("new", [{"name": "c", **port(80)}])
     here.delete("stand", 0)
     here.start()
-    address = here.wait_for("new", ready)["status"]["podIP"]
-    assert address not in [one["status"]["podIP"] for one in before.values()]
+    given = here.wait_for("new", ready)["status"]["podIP"]
+    assert given not in [one["status"]["podIP"] for one in before.values()]
     after = here.wait_for("web", ready)
     assert after["status"] == before["web"]["status"]
     here.wait_for("crash", lambda tree: container(tree, "c").get("restartCount") == 2)

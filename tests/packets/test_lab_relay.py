@@ -18,7 +18,7 @@ from gatewright.lab.errors import LabError
 from gatewright.lab.network import relay
 from gatewright.lab.network.namespaces import within
 from gatewright.lab.network.relay import Way, listen, run_relay
-from tests.packets.fabrics import Made, fabric_of
+from tests.packets.fabrics import Made, fabric_of, need_loopback
 
 pytestmark = [pytest.mark.packets, pytest.mark.timeout(60)]
 WITHIN = 5.0
@@ -27,6 +27,7 @@ PORT = 6443
 
 @pytest.fixture(scope="module")
 def made(namespaces: None) -> Iterator[Made]:
+    need_loopback()
     with fabric_of(nodes=1, pods=1) as found:
         yield found
 

@@ -22,7 +22,7 @@ from gatewright.lab.network.routes import NODES
 from gatewright.lab.network.routetable import PROTOCOL
 from gatewright.sources.kubeconfig import Where
 from tests.cluster.endpoint import Endpoint, endpoint
-from tests.packets.fabrics import FAMILIES, Made, fabric_of, pod_range
+from tests.packets.fabrics import FAMILIES, Made, fabric_of, need_loopback, pod_range
 
 pytestmark = [pytest.mark.packets, pytest.mark.cluster, pytest.mark.timeout(90)]
 WITHIN = 15.0
@@ -37,6 +37,7 @@ keep_routes(Where(kubeconfig), own, link, (4, 6), threading.Event(), lambda: pri
 
 @pytest.fixture
 def made(namespaces: None) -> Iterator[Made]:
+    need_loopback()
     with fabric_of(nodes=1, pods=0) as found:
         yield found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,17 +19,17 @@ from tests.packets.sites import (
     Site,
     becomes,
     endpoint,
-    endpoint_slice,
-    service,
     site,
 )
+from tests.unit.lab.serving import HTTP as TCP
+from tests.unit.lab.serving import HTTP_BACKEND as TCP_BACKEND
+from tests.unit.lab.serving import endpoint_slice, service
 
 pytestmark = pytest.mark.packets
 ADDRESS = {4: "10.96.0.50", 6: "fd00:10:96::50"}
 EXTERNAL = {4: "198.51.100.7", 6: "2001:db8:51::7"}
 NODE_PORT = 30080
-TCP: Json = {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}
-TCP_BACKEND: Json = {"name": "http", "port": 8080, "protocol": "TCP"}
+READY = {"ready": True, "serving": True, "terminating": False}
 UDP: Json = {"name": "dns", "port": 53, "targetPort": 8080, "protocol": "UDP"}
 UDP_BACKEND: Json = {"name": "dns", "port": 8080, "protocol": "UDP"}
 REACHED = {**TCP, "nodePort": NODE_PORT}
@@ -57,14 +58,15 @@ def family(request: pytest.FixtureRequest) -> int:
     return found
 
 
-def both(name: str, *ports: Json, **spec: object) -> Object:
+def both(name: str, *ports: Json, **spec: Any) -> Object:
     """A Service with an address in each family."""
     return service(name, [ADDRESS[4], ADDRESS[6]], *ports, **spec)
 
 
 def slices(name: str, *pods: Place, ports: tuple[Json, ...] = (TCP_BACKEND,), **conditions: bool) -> list[Object]:
     """Its slices, one a family, in which all pods are alike."""
-    return [endpoint_slice(name, v, ports, *(endpoint(pod, v, **conditions) for pod in pods)) for v in (4, 6)]
+    said = READY | conditions
+    return [endpoint_slice(name, ports, *(endpoint(pod, v) | {"conditions": said} for pod in pods)) for v in (4, 6)]
 
 
 def names(*pods: Place) -> set[str]:
@@ -74,7 +76,7 @@ def names(*pods: Place) -> set[str]:
 def test_connections_to_a_cluster_address_are_spread_over_all_endpoints(here: Site, family: int) -> None:
     here.deliver(both("web", TCP), *slices("web", *here.pods))
     for source in (here.pods[0], here.pods[3], here.nodes[0]):
-        becomes(names(*here.pods), lambda source=source: source.asks(60, ADDRESS[family], 80))
+        becomes(names(*here.pods), source.asks, 60, ADDRESS[family], 80)
 
 
 def test_pods_see_the_client_itself_behind_a_cluster_address(here: Site, family: int) -> None:
@@ -97,8 +99,8 @@ def test_a_port_leads_to_what_pods_call_by_its_name(here: Site, family: int) -> 
     other = {**TCP_BACKEND, "port": 8081}
     here.deliver(
         both("web", TCP),
-        endpoint_slice("web", family, [TCP_BACKEND], endpoint(first, family), name="a"),
-        endpoint_slice("web", family, [other], endpoint(second, family), name="b"),
+        endpoint_slice("web", [TCP_BACKEND], endpoint(first, family), name="a"),
+        endpoint_slice("web", [other], endpoint(second, family), name="b"),
     )
     becomes(names(first, second), lambda: here.pods[1].asks(40, ADDRESS[family], 80))
 
@@ -108,7 +110,7 @@ def test_without_endpoints_a_connection_is_refused_at_once(here: Site, family: i
     here.deliver(both("web", {**TCP, "nodePort": NODE_PORT}, ports[1], type="NodePort"))
     node = here.nodes[0].addresses[family]
     for source in (here.pods[0], here.nodes[0]):
-        becomes(REFUSED, lambda source=source: source.ask(ADDRESS[family], 80))
+        becomes(REFUSED, source.ask, ADDRESS[family], 80)
         assert source.ask(node, NODE_PORT) == REFUSED
     assert here.pods[0].ask(ADDRESS[family], 53, "udp") == REFUSED
     assert here.nodes[0].ask(ADDRESS[family], 53, "udp") == "Operation not permitted", "what its own sockets are told"
@@ -132,10 +134,10 @@ def test_a_pod_of_the_host_network_is_an_endpoint(here: Site, family: int) -> No
     server = here.nodes[0]
     here.deliver(
         both("web", TCP),
-        *(endpoint_slice("web", v, [TCP_BACKEND], endpoint(server, v, server.name)) for v in (4, 6)),
+        *(endpoint_slice("web", [TCP_BACKEND], endpoint(server, v, node=server.name)) for v in (4, 6)),
     )
     for source in (server, here.nodes[1], here.pods[0], here.pods[3]):
-        becomes(f"{server.name} {source.addresses[family]}", lambda source=source: source.ask(ADDRESS[family], 80))
+        becomes(f"{server.name} {source.addresses[family]}", source.ask, ADDRESS[family], 80)
 
 
 def test_a_headless_service_has_nothing_to_translate(here: Site) -> None:
@@ -158,7 +160,7 @@ def test_a_node_port_leads_from_every_node_to_every_endpoint(here: Site, family:
     here.deliver(both("web", REACHED, type=kind), *slices("web", *here.pods))
     for node in here.nodes:
         address = node.addresses[family]
-        becomes(names(*here.pods), lambda address=address: here.outside.asks(60, address, NODE_PORT))
+        becomes(names(*here.pods), here.outside.asks, 60, address, NODE_PORT)
 
 
 def test_node_ports_are_masqueraded_so_that_answers_find_back(here: Site, family: int) -> None:
@@ -178,10 +180,7 @@ def test_pods_and_nodes_reach_a_local_node_port_wherever_its_endpoints_are(here:
     here.deliver(both("web", REACHED, type="NodePort", externalTrafficPolicy="Local"), *slices("web", here.pods[3]))
     node, pod, server = here.nodes[0], here.pods[0], here.pods[3]
     for source in (node, pod):
-        becomes(
-            f"{server.name} {source.addresses[family]}",
-            lambda source=source: source.ask(node.addresses[family], NODE_PORT),
-        )
+        becomes(f"{server.name} {source.addresses[family]}", source.ask, node.addresses[family], NODE_PORT)
 
 
 def test_external_addresses_lead_to_the_endpoints(here: Site, family: int) -> None:
@@ -208,7 +207,6 @@ def test_an_endpoint_that_is_not_ready_gets_nothing(here: Site, family: int) -> 
         both("web", TCP),
         endpoint_slice(
             "web",
-            family,
             [TCP_BACKEND],
             endpoint(here.pods[0], family),
             endpoint(here.pods[1], family, ready=False, serving=False),

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gatewright.cli import lab_api, lab_nodes, lab_pods
+from gatewright.cli import lab_api, lab_conformance, lab_nodes, lab_pods
 from gatewright.cli.lab_options import OUTPUT, TIMEOUT, WAIT, conclude, lab_name, read, settle
 from gatewright.cli.manifests import Manifests, Place, manifests
 from gatewright.cli.progress import progress
@@ -246,5 +246,5 @@ def down(name: str, every: bool) -> None:
         click.echo(f"lab {one} is down" if client.down(one) else f"lab {one} is not up")
 
 
-for verb in (*lab_pods.VERBS, *lab_nodes.VERBS, lab_api.command):
+for verb in (*lab_pods.VERBS, *lab_nodes.VERBS, lab_conformance.conformance, lab_api.command):
     command.add_command(verb)

@@ -9,38 +9,41 @@ Wire format: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h; the framing is `k
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.kernel import netlink
 from gatewright.kernel.netlink import ACK, DUMP, NESTED, NETLINK_ROUTE, REQUEST, attribute, attributes, messages, pack
 
-LOOPBACK = 1
-"""The index of `lo`, in every network namespace."""
 STATIC = 4
 """Whose routes these are (RTPROT_STATIC): an administrator's."""
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK, _NEWADDR = 16, 17, 18, 19, 20
 _NEWROUTE, _DELROUTE, _GETROUTE, _NEWNEIGH, _DELNEIGH = 24, 25, 26, 28, 29
 _REPLACE, _EXCL, _CREATE = 0x100, 0x200, 0x400
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO = 1, 3, 10, 12, 18
-_IFLA_NET_NS_PID, _IFLA_NET_NS_FD = 19, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_OPERSTATE, _IFLA_LINKINFO = 1, 3, 10, 12, 16, 18
+_IFLA_NET_NS_PID, _IFLA_GROUP, _IFLA_NET_NS_FD = 19, 27, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_BRPORT_STATE, _PORT_DISABLED, _PORT_FORWARDING = 1, 0, 3
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 _IFF_UP, _RT_TABLE_MAIN, _RTNH_F_ONLINK = 1, 254, 4
-_RTN_UNSPEC, _RTN_UNICAST, _RTN_UNREACHABLE = 0, 1, 7
+_RTN_UNSPEC, _RTN_UNICAST, _RTN_LOCAL, _RTN_UNREACHABLE = 0, 1, 2, 7
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_ANY = 0, 253, 255
 _LINK, _ADDRESS, _ROUTE = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struct.Struct("=BBBBBBBBI")
 _NEIGHBOUR = struct.Struct("=BxHiHBB")
+_IF_OPER_UP = b"\6"
 _BATCH = 32
+_SETTLED_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,16 @@ def link_delete(name: str) -> Request:
     return Request(_DELLINK, 0, _LINK_DOWN + _name(name), f"link {name}")
 
 
+def link_group(name: str, group: int) -> Request:
+    """Put a link into a group of links."""
+    return Request(_NEWLINK, 0, _LINK_DOWN + _name(name) + _number(_IFLA_GROUP, group), f"link {name}")
+
+
+def group_delete(group: int) -> Request:
+    """Remove the links of a group at once: each alone would wait for a grace period of the kernel, some 20 ms."""
+    return Request(_DELLINK, 0, _LINK_DOWN + _number(_IFLA_GROUP, group), f"links of group {group}")
+
+
 def address(link: int, value: IPAddress, length: int | None = None) -> Request:
     """Give a link one address, of full prefix length unless another is given; no duplicate address detection."""
     length = value.max_prefixlen if length is None else length
@@ -202,11 +215,17 @@ class Netlink(netlink.Netlink):
 
     def index(self, name: str) -> int:
         """The index of a link. Raises OSError (ENODEV) where there is none of this name."""
-        try:
-            (found,) = self.request(_GETLINK, 0, _LINK_DOWN + _name(name))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, f"link {name}") from error
-        return int(_LINK.unpack_from(found)[2])
+        return int(_LINK.unpack_from(self._link(name))[2])
+
+    def settle(self, link: str, addresses: Iterable[IPAddress] = ()) -> None:
+        """Wait until a link carries packets and addresses given to it take them: the kernel sees to both by and by.
+
+        A link does once it and its other side have been brought up and the kernel's workers have been told; an IPv6
+        address once its local route stands. Raises OSError (ETIMEDOUT).
+        """
+        _await(lambda: self._carries(link), f"link {link}")
+        for value in addresses:
+            _await(partial(self._is_local, value), f"address {value}")
 
     def routes(self, protocol: int) -> dict[IPNetwork, IPAddress | None]:
         """The routes of this owner in the main table: network to gateway, None for one that refuses."""
@@ -218,6 +237,24 @@ class Netlink(netlink.Netlink):
                 gateway = given.get(_RTA_GATEWAY)
                 network = ipaddress.ip_network((given[_RTA_DST], length))
                 found[network] = ipaddress.ip_address(gateway) if gateway else None
+        return found
+
+    def _carries(self, name: str) -> bool:
+        return attributes(self._link(name)[_LINK.size :]).get(_IFLA_OPERSTATE) == _IF_OPER_UP
+
+    def _is_local(self, value: IPAddress) -> bool:
+        body = _ROUTE.pack(_family(value), value.max_prefixlen, *(0,) * 7) + attribute(_RTA_DST, value.packed)
+        try:
+            (found,) = self.request(_GETROUTE, 0, body)
+        except OSError:  # no route at all yet
+            return False
+        return bool(_ROUTE.unpack_from(found)[7] == _RTN_LOCAL)
+
+    def _link(self, name: str) -> bytes:
+        try:
+            (found,) = self.request(_GETLINK, 0, _LINK_DOWN + _name(name))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"link {name}") from error
         return found
 
     def _send(self, batch: list[Request]) -> None:
@@ -237,3 +274,11 @@ class Netlink(netlink.Netlink):
                     errors.append(OSError(-error, os.strerror(-error), batch[answer.sequence - first].what))
         if errors:
             raise errors[0]
+
+
+def _await(holds: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + _SETTLED_WITHIN
+    while not holds():
+        if time.monotonic() > until:
+            raise OSError(errno.ETIMEDOUT, "it does not come up", what)
+        time.sleep(0.001)

@@ -81,6 +81,7 @@ class ServiceFront:
 
     `seen_as` are the backends (pod keys) that see another source than who dialled, and which one: a node that passes
     a connection to its node port on to another node puts its own address there (externalTrafficPolicy Cluster).
+    `from_outside`: it is dialled from outside the cluster, and from there alone; a Service's own address never is.
     """
 
     name: str
@@ -88,7 +89,7 @@ class ServiceFront:
     protocol: Protocol
     port: int
     backends: tuple[tuple[str, int], ...]
-    outside_only: bool = False
+    from_outside: bool = False
     seen_as: Mapping[str, IPAddress] = field(default_factory=dict)
 
 
@@ -171,7 +172,7 @@ def _to_services(cluster: Cluster, selection: Selection, source: str, family: in
         keys = {key for key, _ in front.backends}
         wanted = keys and keys <= set(selection.destinations) and source not in keys
         fits = front.address.version == family and (front.protocol is not Protocol.SCTP or selection.sctp)
-        if party is None or not wanted or not fits or (front.outside_only and source != OUTSIDE):
+        if party is None or not wanted or not fits or front.from_outside != (source == OUTSIDE):
             continue
         answers = [
             verdict(cluster.compiled, front.seen_as.get(key, party), backend, front.protocol, port, family)

@@ -15,6 +15,8 @@ from gatewright.lab.apiclient.reading import TreeReader, Whole
 from gatewright.sources.kubeconfig import Where
 from gatewright.sources.watch import ClusterWatch, Delivery, KindStatus
 
+_REMEMBERED = 4096
+"""How many of the objects that are gone are remembered: a write of theirs may still be on its way back."""
 Name = tuple[str, str]
 """(namespace, name); the namespace is empty for what is cluster-wide."""
 
@@ -64,6 +66,7 @@ class Follower:
         self._resources = {one.kind: one for one in resources}
         self._trees: dict[str, dict[Name, Tree]] = {kind: {} for kind in self._resources}
         self._spaces: dict[str, dict[str, dict[Name, Tree]]] = {kind: {} for kind in self._resources}
+        self._gone: dict[str, None] = {}
         self._complete: set[str] = set()
         self._whole = threading.Event()
         self._lock = threading.Lock()
@@ -108,8 +111,11 @@ class Follower:
             return list(self._spaces[resource.kind].get(namespace, {}).values())
 
     def put(self, resource: Resource, tree: Tree) -> None:
-        """What a server answered to a write. Of a resource that is not followed it is let go."""
-        if resource.kind in self._trees:
+        """What a server answered to a write. Of a resource that is not followed it is let go.
+
+        So is what is known to be gone: the watch can be quicker than the answer, of which it would be the end.
+        """
+        if resource.kind in self._trees and tree["metadata"].get("uid") not in self._gone:
             self._tell([self._put(resource, tree)])
 
     def drop(self, resource: Resource, tree: Tree) -> None:
@@ -151,12 +157,20 @@ class Follower:
             before = trees.get(name)
             if before is None or (uid is not None and before["metadata"].get("uid") != uid):
                 return None
+            self._remember(before)
             del trees[name]
             space = self._spaces[resource.kind][name[0]]
             del space[name]
             if not space:
                 del self._spaces[resource.kind][name[0]]
         return Change(resource, before, None)
+
+    def _remember(self, gone: Tree) -> None:
+        """Note that an object is gone. Under the lock."""
+        if uid := gone["metadata"].get("uid"):
+            self._gone[uid] = None
+            if len(self._gone) > _REMEMBERED:
+                del self._gone[next(iter(self._gone))]
 
 
 def _newer(tree: Tree, than: Tree) -> bool:

@@ -73,6 +73,10 @@ class Writer:
         answer = self._answer("GET", _path(PODS, namespace, pod, "log"), None, query, "")
         return answer.content.decode("utf-8", "replace")
 
+    def read(self, path: str) -> Tree:
+        """What stands at a path of the API: discovery, for example."""
+        return self._ask("GET", path)
+
     def create(self, resource: Resource, namespace: str, tree: Tree, *, dry_run: bool = False) -> Tree:
         """Make an object; `dry_run`: only say whether it could be made."""
         query = self._manager | (_DRY_RUN if dry_run else {})
@@ -124,6 +128,11 @@ class Writer:
             self._follower.put(resource, answer)
         elif known is not None and (not uid or known["metadata"].get("uid") == uid):
             self._follower.drop(resource, known)
+
+    def delete_collection(self, resource: Resource, namespace: str, **query: str) -> None:
+        """Begin to delete the objects of a namespace that `query` (labelSelector, fieldSelector) finds."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        self._ask("DELETE", _path(resource, namespace), options, query)
 
     def post(self, resource: Resource, namespace: str, name: str, subresource: str, body: Tree) -> Tree:
         """Ask something of an object: its binding, its eviction."""

@@ -11,6 +11,7 @@ from gatewright.lab.controllers.basics import ApiService, NamespaceBasics
 from gatewright.lab.controllers.cronjobs import CronJobs
 from gatewright.lab.controllers.daemonsets import DaemonSets
 from gatewright.lab.controllers.deployments import Deployments
+from gatewright.lab.controllers.guard import Guarded
 from gatewright.lab.controllers.jobs import Jobs
 from gatewright.lab.controllers.nodelife import GRACE, NodeLife
 from gatewright.lab.controllers.podgc import QUARANTINE, PodGC
@@ -44,7 +45,7 @@ class ControllerSettings:
 
 def controllers(settings: ControllerSettings) -> Sequence[Controller]:
     """One of each; a controller keeps state, so every run needs its own."""
-    return (
+    found: tuple[Controller, ...] = (
         PodRanges(settings.pod_ranges),
         NamespaceBasics(settings.authority),
         ApiService(settings.api_service, settings.api_addresses, settings.api_port),
@@ -58,3 +59,4 @@ def controllers(settings: ControllerSettings) -> Sequence[Controller]:
         NodeLife(settings.node_grace),
         PodGC(settings.missing_node_grace),
     )
+    return tuple(map(Guarded, found))

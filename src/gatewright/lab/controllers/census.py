@@ -17,6 +17,8 @@ from gatewright.lab.controllers.objects import Canonical, canonical, controller_
 
 Port = tuple[str, str, int]
 """Address (empty: all), protocol, number."""
+MOST_TERMS = 200
+"""Terms whose pods are kept counted; rollouts make new ones, and each costs a little with every pod."""
 _Counted = TypeVar("_Counted")
 Spaces = Callable[[str], Mapping[str, str]]
 """The labels of a namespace."""
@@ -180,6 +182,8 @@ class Census:
         """How many pods that a term looks at stand on each node."""
         counter = self._terms.get(term)
         if counter is None:
+            if len(self._terms) >= MOST_TERMS:
+                self._terms.clear()
             matching = (one for one in self._pods.values() if term.matches(one.namespace, one.labels, self._spaces))
             counter = self._terms[term] = Counter(one.node for one in matching)
         return counter

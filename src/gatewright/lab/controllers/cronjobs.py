@@ -69,7 +69,7 @@ class CronJobs(Owning):
                 owner, "Warning", "UnparseableSchedule", f"unparseable schedule {spec['schedule']!r}: {error}"
             )
             return None, None
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             cluster.event(owner, "Warning", "UnknownTimeZone", f"invalid timeZone {spec.get('timeZone')!r}: {error}")
             return None, None
         following = schedule.next(now, zone)
@@ -105,7 +105,7 @@ class CronJobs(Owning):
 
 
 def zone_of(name: str | None) -> tzinfo:
-    """The time zone of a schedule. Raises ZoneInfoNotFoundError or ValueError."""
+    """The time zone of a schedule. Raises ZoneInfoNotFoundError, ValueError or, for a folder of zones, OSError."""
     return ZoneInfo(name) if name else cron.DEFAULT_ZONE
 
 

@@ -147,6 +147,8 @@ class NodeLife:
         with tolerating("NotFound", "Conflict"):
             if left <= 0 and (condition(node, "Ready") or {}).get("status") != "Unknown":
                 node = self._lost(cluster, node, stamp(now))
+            if (condition(node, "Ready") or {}).get("status") == "Unknown":
+                self._doubt(cluster, key[1], stamp(now))
             taints = taints_for(node, stamp(now))
             if taints != ((node.get("spec") or {}).get("taints") or []):
                 changed = {**node, "spec": {**(node.get("spec") or {}), "taints": taints}}
@@ -168,11 +170,15 @@ class NodeLife:
         return before[1] + self._grace
 
     def _lost(self, cluster: Cluster, node: Tree, now: str) -> Tree:
-        """Tell that a node is no longer heard of, and that its pods are not to be relied on."""
+        """Tell that a node is no longer heard of."""
         status = {**status_of(node), "conditions": silent(node, now)}
         node = cluster.writer.update(NODES, {**node, "status": status}, "status")
         name = node["metadata"]["name"]
         cluster.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        return node
+
+    def _doubt(self, cluster: Cluster, name: str, now: str) -> None:
+        """Tell of the pods of a node that is not heard of that they are not to be relied on."""
         for pod in self._standing.on(cluster, name):
             if ready(pod):
                 about = {"type": "Ready", "status": "False"}
@@ -180,7 +186,6 @@ class NodeLife:
                 with tolerating("NotFound", "Conflict"):
                     changed = {**pod, "status": {**status_of(pod), "conditions": conditions}}
                     cluster.writer.update(PODS, changed, "status")
-        return node
 
     def _evict(self, cluster: Cluster, node: Tree, now: float) -> float | None:
         name = node["metadata"]["name"]

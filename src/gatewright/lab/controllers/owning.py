@@ -34,7 +34,9 @@ PODS = BY_PLURAL["", "pods"]
 PACE = 0.1
 """Seconds at least between two writes of one object's status: a burst of its pods' changes leads to few writes."""
 BATCH = 25
-"""Pods that are made for one object before others have their turn."""
+"""Pods that are made or deleted for one object before others have their turn."""
+_REST = 0.0001
+"""Seconds a child that an object is left alone after a look at it: looks at thousands take a bounded part."""
 _REMEMBERED = 10_000
 """Objects that are gone and are remembered."""
 _AGAIN = 0.05
@@ -124,6 +126,10 @@ class Children:
             keys = sorted(self._keys.get(("owned", uid), ()))
         return [one for one in self._present(cluster, keys) if controller_uid(one) == uid]
 
+    def count(self, uid: str) -> int:
+        """How many objects the one with this uid controls."""
+        return len(self._keys.get(("owned", uid), ()))
+
     def free(self, cluster: Cluster, namespace: str) -> list[Tree]:
         """What nobody controls, by name."""
         with self._lock:
@@ -148,6 +154,7 @@ class Owning:
         self.children = Children(self.child, self.resource.kind)
         self._selectors: dict[str, dict[str, Canonical]] = {}
         self._written: dict[Key, float] = {}
+        self._rest: dict[Key, float] = {}
         self._lock = threading.Lock()
 
     # Which objects a change concerns.
@@ -172,6 +179,7 @@ class Owning:
             if change.after is None:
                 self._selectors.get(key[0], {}).pop(key[1], None)
                 self._written.pop(key, None)
+                self._rest.pop(key, None)
             else:
                 self._selectors.setdefault(key[0], {})[key[1]] = canonical(tree["spec"].get("selector"))
         return (key,)
@@ -202,12 +210,19 @@ class Owning:
         owner = cluster.follower.get(self.resource, *key)
         if owner is None:
             return None
+        if 0 < (left := self._rest.get(key, 0.0) - cluster.now()) <= PACE:
+            return left
         try:
-            return self.make_so(cluster, owner)
+            again = self.make_so(cluster, owner)
         except Refused as refused:
             if refused.reason == "Conflict":
                 return _AGAIN
+            if refused.reason == "Forbidden" and namespace_ends(refused):
+                return None
             raise
+        size = self.children.count(uid_of(owner))
+        self._rest[key] = cluster.now() + min(PACE, size * _REST) if again != 0 else 0.0
+        return again
 
     def make_so(self, cluster: Cluster, owner: Tree) -> float | None:
         """Do what is to be done for an object; seconds until it must be looked at again."""

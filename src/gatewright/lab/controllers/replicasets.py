@@ -57,15 +57,16 @@ class ReplicaSets(Owning):
                 self._create(cluster, owner, pods, min(more, BATCH))
             except Refused as refused:
                 failed = refused
-            for pod in self._surplus(cluster, owner, pods, -more):
+            for pod in (gone := self._surplus(cluster, owner, pods, min(-more, BATCH))):
                 self.remove_child(cluster, pod)
-                pods.remove(pod)
+            uids = {uid_of(one) for one in gone}
+            pods = [one for one in pods if uid_of(one) not in uids]
         now, least = cluster.now(), owner["spec"].get("minReadySeconds", 0)
         wait = self.report(cluster, owner, status_from(owner, pods, failed, now))
         if failed is not None and not namespace_ends(failed):
             raise failed
         soon = soonest(left for one in pods if (left := available_in(one, least, now)))
-        return soonest((wait, soon, 0.0 if more > BATCH and failed is None else None))
+        return soonest((wait, soon, 0.0 if abs(more) > BATCH and failed is None else None))
 
     def _create(self, cluster: Cluster, owner: Tree, pods: list[Tree], count: int) -> None:
         for _ in range(count):

@@ -3,11 +3,15 @@
 One thread answers and takes in what the watch delivers, so a query waits for no lock. While the API is away answers go
 on from what is known; before everything has been listed once, every question is answered by SERVFAIL, and the port for
 readiness is closed: nothing may be said not to exist because it was not read yet.
+
+It is forked into a pod, where no package of Python need be in sight. So what a connection to the API would import at
+its first use is imported here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import queue
 import selectors
@@ -32,6 +36,15 @@ HEARTBEAT = 1.0
 _MOST_CLIENTS, _MOST_AT_ONCE = 256, 64
 _CLIENT_PATIENCE = 0.2
 """Seconds that a client may keep all others waiting by not reading its answer."""
+_AT_FIRST_USE = (
+    "httpcore2",
+    "httpx2",
+    "lightkube.config.client_adapter",
+    "lightkube.config.kubeconfig",
+    "lightkube.core.exceptions",
+)
+for _name in _AT_FIRST_USE:
+    importlib.import_module(_name)
 
 
 class Names:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from gatewright.lab.kubelet.containers import Containers, Conversation
 from gatewright.lab.kubelet.podspec import port_number
 
 _MOST_OUTPUT = 10 * 1024
+_LINGER = 0.2
+"""Seconds that output may still come from others when the program itself has ended."""
 _AGENT = "kube-probe/1.34"
 
 
@@ -113,8 +114,7 @@ async def _program(containers: Containers, asked: Asked, command: Sequence[str])
     heard = asyncio.ensure_future(_output(conversation))
     try:
         code = await conversation.wait()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(heard), 0.2)
+        await asyncio.wait((heard,), timeout=_LINGER)
         if code:
             said = heard.result() if heard.done() else ""
             raise Failed(said.strip() or f"command ended with exit code {code}")

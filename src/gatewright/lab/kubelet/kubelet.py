@@ -230,13 +230,19 @@ class Heartbeat:
 
     def _write(self, writer: Writer) -> None:
         now, name = time.time(), self._settings.node
-        if not self._uid or now - self._told >= nodes.TOLD_EVERY:
+        if not self._uid or now - self._told >= nodes.TOLD_EVERY or self._is_doubted(writer):
             self._register(writer, now)
             self._told = now
         lease = nodes.lease(name, self._uid, now)
         spec = {"spec": lease["spec"]}
         if not quietly(lambda: writer.patch(nodes.LEASES, nodes.LEASE_NAMESPACE, name, spec), "NotFound"):
             writer.create(nodes.LEASES, nodes.LEASE_NAMESPACE, lease)
+
+    def _is_doubted(self, writer: Writer) -> bool:
+        """Whether others think that the node is not ready, as after a time when it could not be heard of."""
+        there: list[Tree] = []
+        quietly(lambda: there.append(writer.get(nodes.NODES, "", self._settings.node)), "NotFound")
+        return bool(there) and not nodes.is_ready(there[0])
 
     def _register(self, writer: Writer, now: float) -> None:
         settings = self._settings
@@ -296,7 +302,8 @@ async def _listed(follower: Follower, stop: asyncio.Event) -> bool:
         if follower.complete:
             return True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.02)
+            async with asyncio.timeout(0.02):
+                await stop.wait()
     return False
 
 

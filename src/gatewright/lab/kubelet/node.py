@@ -104,6 +104,12 @@ def _conditions(now: float, before: Sequence[Tree]) -> list[Tree]:
     return made + list(known.values())
 
 
+def is_ready(node: Tree) -> bool:
+    """Whether a node is told of as ready."""
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
 def lease(name: str, uid: str, now: float) -> Tree:
     """The Lease of a node, renewed now."""
     owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}

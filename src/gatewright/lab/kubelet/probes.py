@@ -73,7 +73,7 @@ def counted(tally: Tally, probe: Probe, answer: bool) -> Tally:
 
 
 def awaited_ports(container: Tree) -> frozenset[int]:
-    """The TCP ports that must accept before a container without a readiness probe is ready (docs/design/0082)."""
+    """The TCP ports that must accept before a container without a readiness probe is ready (docs/design/0083)."""
     return frozenset(number for _, protocol, number in ports_of(container) if protocol == "TCP")
 
 

@@ -48,5 +48,6 @@ async def _connected(settings: KubeletSettings, ended: asyncio.Event) -> Runtime
                 _log.info("waiting for the runtime: %s", error)
                 told = True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), _PATIENCE)
+                async with asyncio.timeout(_PATIENCE):
+                    await ended.wait()
     return None

@@ -27,6 +27,9 @@ def pod_setup(pod: PodSpec, facts: Facts, lookup: Lookup, node: str, resolver: s
         link="" if pod.host_network else link,
         files=pod_files(pod, addresses, node, resolver),
         volumes=volumes(facts, lookup),
+        mount_points=tuple(
+            str(place["mountPath"]) for part in pod.parts for place in part.tree.get("volumeMounts") or ()
+        ),
         sysctls={str(one["name"]): str(one.get("value") or "") for one in sysctls},
     )
 

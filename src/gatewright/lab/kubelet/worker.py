@@ -187,7 +187,8 @@ class PodWorker:
                 self._wake.clear()
                 again = await self._step()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), again)
+                    async with asyncio.timeout(again):  # not wait_for, which loses a cancellation now and then
+                        await self._wake.wait()
         finally:
             for name in list(self._watchers):
                 self._stop_watching(name)
@@ -255,6 +256,7 @@ class PodWorker:
         """Make the sandbox; None when it stands, else seconds until the next attempt."""
         home, pod = self._home, self.pod
         if self._stale:
+            await _cancelled(self._busy.values())  # what was under way in the old sandbox
             if not await self._remove():
                 return 1.0
             self._stale = False
@@ -338,6 +340,7 @@ class PodWorker:
                 del self._busy[name]
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.error("pod %s/%s: %s", self.pod.namespace, self.pod.name, error, exc_info=error)
+                self._due[name] = _now() + machine.LONGEST_BACK_OFF
             self._wake.set()
 
         task.add_done_callback(done)

@@ -4,16 +4,14 @@ A bridge in a network namespace of its own. Each node hangs on it by a veth pair
 address for good, so nodes come, go, are cut off and healed without a packet that waits for ARP. The router is the way
 between nodes and the outside host; between nodes pods' packets go straight, by each node's routes (`routes.py`).
 
-Everything happens through sockets of the namespaces, so that the process which holds the lab together can stay in the
-machine's network namespace.
+Everything happens through sockets of the namespaces: whoever makes a fabric stays where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from gatewright.engine.addresses import IPAddress, IPNetwork
 from gatewright.lab.errors import LabError
 from gatewright.lab.network.links import HOST_LINK
 from gatewright.lab.network.namespaces import within
@@ -26,7 +24,6 @@ from gatewright.lab.network.plan import (
     node_link,
     of_families,
 )
-from gatewright.lab.network.routetable import RouteTable
 from gatewright.lab.network.switches import route_packets
 from gatewright.lab.rtnetlink import (
     End,
@@ -53,17 +50,6 @@ class Fabric:
         self._netlink = within(namespace, Netlink)
         self._bridge = 0
         self._nodes: dict[int, NodeNetwork] = {}
-        self._cut: set[int] = set()
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        """The numbers of the nodes that are connected."""
-        return tuple(sorted(self._nodes))
-
-    @property
-    def cut_off(self) -> frozenset[int]:
-        """The numbers of the nodes that are cut off."""
-        return frozenset(self._cut)
 
     def set_up(self) -> None:
         """Make the bridge and the router."""
@@ -88,6 +74,7 @@ class Fabric:
                 self._netlink.run([veth(near, far, of_descriptor(namespace), self._bridge)])
                 self._netlink.run(met(self._bridge, number, self._families))
                 node.join(number)
+                self._settle(number)
                 for other, known in self._nodes.items():
                     node.meet(other)
                     known.meet(number)
@@ -99,23 +86,17 @@ class Fabric:
     def disconnect(self, number: int) -> None:
         """Take a node away; one that is not there is no error."""
         if node := self._nodes.pop(number, None):
-            self._cut.discard(number)
             self._forget(number, node)
 
     def cut(self, number: int) -> None:
         """Stop all traffic of a node with the fabric, both ways; its links stay up."""
         self._forward(number, False)
-        self._cut.add(number)
 
     def heal(self, number: int) -> None:
         """Let the traffic of a node that was cut off pass again."""
         self._forward(number, True)
-        self._cut.discard(number)
-
-    def set_routes(self, routes: Mapping[IPNetwork, IPAddress]) -> None:
-        """Route exactly these pod ranges to these nodes, from this namespace."""
-        with _explained("set the routes of the fabric"):
-            RouteTable(self._netlink, BRIDGE).keep(routes)
+        with _explained(f"heal node {number}"):
+            self._settle(number)
 
     def close(self) -> None:
         """Let go of every namespace."""
@@ -125,8 +106,17 @@ class Fabric:
 
     def _router(self) -> NodeNetwork:
         node = NodeNetwork(self._families)
-        node.set_up()
+        try:
+            node.set_up()
+        except BaseException:
+            node.close()
+            raise
         return node
+
+    def _settle(self, number: int) -> None:
+        """The bridge itself is down while none of its ports forwards."""
+        self._netlink.settle(node_link(number))
+        self._netlink.settle(BRIDGE, of_families(FABRIC_ADDRESSES, self._families))
 
     def _forward(self, number: int, forwards: bool) -> None:
         if number not in self._nodes:

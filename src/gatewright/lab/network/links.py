@@ -41,3 +41,5 @@ def attach(here: Netlink, link: str, there: Netlink, where: bytes, addresses: Se
             route(far, everything(own.version), GATEWAYS[own.version], own),
         )
     )
+    here.settle(link)
+    there.settle(HOST_LINK, addresses)

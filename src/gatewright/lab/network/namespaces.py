@@ -3,9 +3,9 @@
 A namespace lives as long as somebody holds a descriptor of it, is in it, or has a socket in it; so there is nothing to
 remove, and whoever holds the descriptors takes the lab's whole network with it when it ends, however it ends.
 
-The process that holds a lab together is in the machine's own network namespace, where a lab without root has no
-rights: a thread that leaves it cannot come back. So `new_namespace` and `within` send a thread that is not needed
-afterwards, and `inside`, for processes in the lab's namespaces, makes sure of the way back before it goes.
+Without root nobody has rights in the machine's own network namespace: a thread that leaves it cannot come back. So
+`new_namespace` and `within` send a thread that is not needed afterwards, wherever the caller is, and `inside`, for
+processes in a lab's namespaces, makes sure of the way back before it goes.
 """
 
 from __future__ import annotations

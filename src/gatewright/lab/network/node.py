@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from gatewright.engine.addresses import IPAddress, IPNetwork
+from gatewright.engine.addresses import IPAddress
 from gatewright.lab.network.links import HOST_LINK, attach
 from gatewright.lab.network.namespaces import inside
 from gatewright.lab.network.plan import (
@@ -19,17 +19,20 @@ from gatewright.lab.network.plan import (
 )
 from gatewright.lab.network.switches import route_packets
 from gatewright.lab.rtnetlink import (
-    LOOPBACK,
     Netlink,
     Request,
     address,
-    link_delete,
+    group_delete,
+    link_group,
     link_up,
     neighbour,
     neighbour_delete,
     of_process,
     route,
 )
+
+_LEAVING = 71
+"""The group of the links that are taken away; no other link is in it."""
 
 
 class NodeNetwork:
@@ -48,7 +51,9 @@ class NodeNetwork:
         """Give the node its addresses on the link to the fabric, which is there. Raises OSError."""
         self._netlink.run([link_up(HOST_LINK)])
         link = self._netlink.index(HOST_LINK)
-        self._netlink.run(request for own in node_addresses(number, self._families) for request in _joined(link, own))
+        addresses = node_addresses(number, self._families)
+        self._netlink.run(request for own in addresses for request in _joined(link, own))
+        self._netlink.settle(HOST_LINK, addresses)
 
     def meet(self, number: int) -> None:
         """Know another node of the fabric, without having to ask for it. Raises OSError."""
@@ -60,15 +65,6 @@ class NodeNetwork:
         with contextlib.suppress(OSError):
             link = self._netlink.index(HOST_LINK)
             self._netlink.run(neighbour_delete(link, one) for one in node_addresses(number, self._families))
-
-    def own(self, addresses: Iterable[IPAddress], ranges: Iterable[IPNetwork]) -> None:
-        """For a node without a fabric: addresses on `lo`, and ranges that end here unless packets are rewritten."""
-        own = of_families(addresses, self._families)
-        self._netlink.run(address(LOOPBACK, one) for one in own)
-        sources = {one.version: one for one in own}
-        self._netlink.run(
-            route(LOOPBACK, network, source=sources[network.version]) for network in of_families(ranges, self._families)
-        )
 
     def attach(self, link: str, pid: int, addresses: Iterable[IPAddress]) -> None:
         """Connect the network namespace of a process by a link of this name, with these addresses inside.
@@ -84,10 +80,11 @@ class NodeNetwork:
         with there:
             attach(self._netlink, link, there, of_process(pid), of_families(addresses, self._families))
 
-    def detach(self, link: str) -> None:
-        """Take a pod's link away; none is no error (the pod's namespace may be gone already)."""
-        with contextlib.suppress(OSError):
-            self._netlink.run([link_delete(link)])
+    def detach(self, *links: str) -> None:
+        """Take pods' links away, many as fast as one. None is no error (the pod's namespace may be gone already)."""
+        for request in (*(link_group(link, _LEAVING) for link in links), group_delete(_LEAVING)):
+            with contextlib.suppress(OSError):
+                self._netlink.run([request])
 
     def close(self) -> None:
         """Let go of the namespace."""

@@ -29,7 +29,6 @@ SERVICE_CIDRS: tuple[IPNetwork, ...] = (
     ipaddress.ip_network("10.96.0.0/16"),
     ipaddress.ip_network("fd00:10:96::/112"),
 )
-DNS_ADDRESS = ipaddress.ip_address("10.96.0.10")
 OUTSIDE = "outside"
 """The name of the outside host: its link, and what people call it."""
 OUTSIDE_ADDRESSES: tuple[IPAddress, ...] = (
@@ -98,7 +97,7 @@ class Plan:
 def node_addresses(number: int, families: Iterable[int]) -> tuple[IPAddress, ...]:
     """The addresses of a node on the fabric; nodes count from 1. Raises LabError beyond the last."""
     if not 1 <= number <= MOST_NODES:
-        raise LabError(f"there is no node {number}: a lab has 1 to {MOST_NODES} nodes; take one away first")
+        raise LabError(f"there is no node {number}: a lab has room for {MOST_NODES}")
     return tuple(network[_BEFORE_NODES + number] for network in of_families(FABRIC_NETWORKS, families))
 
 

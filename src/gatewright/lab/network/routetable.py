@@ -33,10 +33,9 @@ class RouteTable:
 
 
 def _changes(held: Routes, wanted: Routes, link: int) -> Iterable[Request]:
-    """Removals first. A route that only changes its gateway is replaced in one step: it is never away."""
-    for network, gateway in held.items():
-        if network not in wanted or (wanted[network] is None) != (gateway is None):
-            yield route_delete(network, PROTOCOL)
+    """Removals first. What only changes is replaced in one step: it is never away."""
+    for network in held.keys() - wanted.keys():
+        yield route_delete(network, PROTOCOL)
     for network, gateway in wanted.items():
         if network in held and held[network] == gateway:
             continue

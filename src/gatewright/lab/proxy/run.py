@@ -44,8 +44,9 @@ REPAIRS_APART = 1.0
 class Proxy:
     """The proxy of one node. `deliver` may be called from any thread, all else happens in the one that makes it."""
 
-    def __init__(self, node: str, addresses: Iterable[IPAddress]) -> None:
+    def __init__(self, node: str, addresses: Iterable[IPAddress], heartbeat: float = HEARTBEAT) -> None:
         """`addresses` are the node's own. In the network namespace of the node. Raises KernelError."""
+        self._heartbeat = heartbeat
         self.transactions = 0
         self.repairs = 0
         self._node = node
@@ -85,7 +86,8 @@ class Proxy:
         os.close(self._wake)
 
     def _pause(self) -> float:
-        return HEARTBEAT if self._retry.at is None else min(max(self._retry.at - time.monotonic(), 0.0), HEARTBEAT)
+        soonest = self._heartbeat if self._retry.at is None else self._retry.at - time.monotonic()
+        return min(max(soonest, 0.0), self._heartbeat)
 
     def _hear_deliveries(self) -> None:
         os.eventfd_read(self._wake)

@@ -76,6 +76,11 @@ class Table:
         return tuple(version for version in FAMILIES if any(one.version == version for one in self._addresses))
 
     @property
+    def pieces(self) -> dict[Owner, Piece]:
+        """The piece of each Service."""
+        return dict(self._pieces)
+
+    @property
     def sets(self) -> frozenset[str]:
         """The sets that remember clients."""
         return frozenset(name for one in self._pieces.values() for name in one.sets)

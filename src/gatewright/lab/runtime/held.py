@@ -24,8 +24,8 @@ class PodNetwork(Protocol):
     def attach(self, link: str, pid: int, addresses: Iterable[IPAddress]) -> None:
         """Connect the network of a process by a link of this name. Raises OSError, LabError."""
 
-    def detach(self, link: str) -> None:
-        """Take a link away; none is no error."""
+    def detach(self, *links: str) -> None:
+        """Take links away, many as fast as one; none is no error."""
 
 
 class Reply(Protocol):

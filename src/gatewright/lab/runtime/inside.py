@@ -51,7 +51,11 @@ _WELL_INSIDE = linux.NEWNS | linux.NEWUTS | linux.NEWIPC | linux.NEWNET
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a program is to run: pidfds of the pod's sandbox and perhaps of a container whose mounts are to be seen."""
+    """Where a program is to run: pidfds of the pod's sandbox and perhaps of a container whose mounts are to be seen.
+
+    Without that one, `mounts` are made anew: for a stand-in, which has no process, and for the name server, which lets
+    nobody look at it.
+    """
 
     sandbox: int
     container: int | None
@@ -87,7 +91,7 @@ def be_sandbox(setup: PodSetup, mount_point: Path, program: int, tell: socket.so
         if not setup.host_network:
             _switch(setup.sysctls)
         tell.send(b'{"made": true}')
-        rootfs.build(mount_point, setup.hostname, setup.files)
+        rootfs.build(mount_point, setup.hostname, setup.files, setup.mount_points)
         volumes.fill(setup.volumes)
         tell.send(b'{"built": true}')
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # survives the execution: the kernel reaps orphans then
@@ -100,7 +104,8 @@ def _switch(wanted: Mapping[str, str]) -> None:
         with contextlib.suppress(OSError):
             Path("/proc/sys", name).write_text(value)
     for name, value in wanted.items():
-        path = Path(os.path.normpath(f"/proc/sys/{name.replace('.', '/')}"))
+        slashed = name if "/" in name else name.replace(".", "/")
+        path = Path(os.path.normpath(f"/proc/sys/{slashed}"))
         if not path.is_relative_to("/proc/sys/net"):
             raise LabError(f'sysctl "{name}" is not the pod\'s own: only those that begin with net. are')
         try:
@@ -146,7 +151,7 @@ def be_container(
 
 def _serve(serve_names: Callable[[], None], tell: socket.socket) -> NoReturn:
     """Be the cluster's DNS: still this program, so that its memory stays hidden from others in the pod."""
-    linux.set_process_name("name-server")
+    linux.set_process_name("lab-names")
     tell.close()
     try:
         serve_names()

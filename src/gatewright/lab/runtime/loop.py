@@ -19,7 +19,7 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 class Timer:
     """Something that is to happen at a time, unless it is cancelled."""
 
-    def __init__(self, due: float, action: Callable[[], None]) -> None:
+    def __init__(self, due: float, action: Callable[[], object]) -> None:
         self.due, self._action = due, action
         self.cancelled = False
 
@@ -59,7 +59,7 @@ class Loop:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(descriptor)
 
-    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
+    def after(self, seconds: float, action: Callable[[], object]) -> Timer:
         """Call once, so much later."""
         timer = Timer(time.monotonic() + seconds, action)
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))

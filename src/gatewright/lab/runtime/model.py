@@ -32,7 +32,8 @@ class PodSetup(Struct, frozen=True):
 
     `link` is the name of the pod's link on the node, `addresses` stand inside; neither is for the host's network.
     `files` are written into the root file system (path without the first slash to text), `sysctls` by their names with
-    slashes or dots.
+    slashes or dots. `mount_points` are where containers are going to mount volumes: without root, nobody could make a
+    directory below one of the machine's later.
     """
 
     uid: str
@@ -44,6 +45,7 @@ class PodSetup(Struct, frozen=True):
     link: str = ""
     files: dict[str, str] = {}
     volumes: dict[str, Volume] = {}
+    mount_points: tuple[str, ...] = ()
     sysctls: dict[str, str] = {}
     labels: dict[str, str] = {}
 

@@ -23,6 +23,7 @@ from gatewright.lab.runtime.loop import Loop
 from gatewright.lab.runtime.model import DEAD, ContainerSetup, PodEvent, PodSetup, PodState, Volume
 from gatewright.lab.runtime.places import pod_folder
 from gatewright.lab.runtime.running import Runner
+from gatewright.lab.runtime.standins import StandIns
 from gatewright.lab.runtime.wire import Answer, Changed, Removed
 
 _LINK_LOOKED_AT = 0.02
@@ -39,6 +40,7 @@ class Node:
         loop: Loop,
         folder: Path,
         network: PodNetwork,
+        stand_ins: StandIns,
         serve_names: Callable[[], None] | None,
         tell: Callable[[Answer], None],
     ) -> None:
@@ -49,7 +51,7 @@ class Node:
         self._program = pause.prepared()
         self._own = Namespaces()
         self._pods: dict[str, Pod] = {}
-        self._runner = Runner(loop, self._own, serve_names, tell, self._go_on_removing)
+        self._runner = Runner(loop, self._own, stand_ins, serve_names, tell, self._go_on_removing)
 
     @property
     def pods(self) -> tuple[PodState, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gatewright.lab import linux
@@ -29,15 +29,17 @@ LAYERS = ".gatewright"
 """The pod's own directory for the upper sides of its layers and its volumes."""
 
 
-def build(mount_point: Path, hostname: str, files: Mapping[str, str]) -> None:
-    """Build the root in this mount namespace and move into it; `files` are written into it (path to text).
+def build(mount_point: Path, hostname: str, files: Mapping[str, str], mount_points: Iterable[str]) -> None:
+    """Build the root in this mount namespace and move into it.
+
+    `files` are written into it (path to text); mount points can be made at `mount_points` later on.
 
     The caller is the first process of new mount, PID and UTS namespaces. Raises LabError.
     """
     try:
         linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         linux.mount("gatewright", str(mount_point), "tmpfs", _SAFE, "mode=755,size=50%")
-        _directories(mount_point)
+        _directories(mount_point, [path.strip("/") for path in mount_points])
         _devices(mount_point)
         _proc(mount_point)
         with contextlib.suppress(OSError):
@@ -50,7 +52,7 @@ def build(mount_point: Path, hostname: str, files: Mapping[str, str]) -> None:
         raise LabError(f"cannot build the pod's root file system: {error.filename}: {error.strerror}") from error
 
 
-def _directories(root: Path) -> None:
+def _directories(root: Path, mount_points: list[str]) -> None:
     for name in ("proc", "sys", "dev", "var", *_PRIVATE):
         (root / name).mkdir(parents=True)
     for name in ("tmp", "var/tmp"):
@@ -61,23 +63,35 @@ def _directories(root: Path) -> None:
     (root / LAYERS).mkdir(mode=0o700)
     for name in _LAYERED:
         if Path("/", name).is_dir():
-            _layer(root, name)
+            _layer(root, name, mount_points)
     for name in _MAYBE_LINKS:
         path = Path("/", name)
         if path.is_symlink():
             (root / name).symlink_to(os.readlink(path))
         elif path.is_dir():
-            _layer(root, name)
+            _layer(root, name, mount_points)
 
 
-def _layer(root: Path, name: str) -> None:
+def _layer(root: Path, name: str, mount_points: list[str]) -> None:
     target, store = root / name, root / LAYERS / name.replace("/", "-")
     target.mkdir(parents=True, exist_ok=True)
     for part in ("upper", "work"):
         (store / part).mkdir(parents=True)
+    for path in mount_points:
+        if path.startswith(f"{name}/"):
+            _own_parents(Path("/", name), store / "upper", path[len(name) + 1 :])
     options = f"lowerdir=/{name},upperdir={store}/upper,workdir={store}/work"
     own_attributes = "" if os.stat("/proc/self/ns/user").st_ino == _INITIAL_USER_NAMESPACE else ",userxattr"
     linux.mount("overlay", str(target), "overlay", _SAFE, options + own_attributes)
+
+
+def _own_parents(machine: Path, upper: Path, path: str) -> None:
+    """Make the directories above a mount point this layer's, so that they belong to the pod's root (a link stays)."""
+    for part in Path(os.path.normpath(path)).parts[:-1]:
+        machine, upper = machine / part, upper / part
+        if part == ".." or machine.is_symlink():
+            return
+        upper.mkdir(exist_ok=True)
 
 
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD

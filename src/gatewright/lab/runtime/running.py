@@ -41,12 +41,13 @@ class Runner:
         self,
         loop: Loop,
         own: Namespaces,
+        stand_ins: StandIns,
         serve_names: Callable[[], None] | None,
         tell: Callable[[Answer], None],
         left: Callable[[Pod], None],
     ) -> None:
-        self._loop, self._own, self._serve_names, self._tell, self._left = loop, own, serve_names, tell, left
-        self.stand_ins = StandIns(loop)
+        self._loop, self._own, self._stand_ins, self._serve_names = loop, own, stand_ins, serve_names
+        self._tell, self._left = tell, left
 
     def count(self, pod: Pod, launch: Launch) -> Launch:
         """One more process of a pod is the runtime's child."""
@@ -133,7 +134,7 @@ class Runner:
             return
         answering = Answering(pod.network, pod.setup.uid, setup.name, f"{pod.name} {setup.name}", setup.ports)
         try:
-            self.stand_ins.open(answering, self._network_of(pod))
+            self._stand_ins.open(answering, self._network_of(pod))
         except OSError as error:
             ports = ", ".join(f"{port.protocol} {port.number}" for port in setup.ports)
             self._cannot_start(pod, run, f"one of its ports ({ports}): {reason(error)}", inside.CANNOT_START, reply)
@@ -149,6 +150,7 @@ class Runner:
         text = f"cannot start container {run.setup.name} of pod {pod.name}: {why}"
         run.output.say(text)
         run.state = msgspec.structs.replace(run.state, note=why)
+        self._tell(Changed(pod.state))
         self._finish(pod, run, code)
         reply.failed(text)
 
@@ -210,7 +212,7 @@ class Runner:
             self._finish(pod, run, code)
             closed()
 
-        self.stand_ins.close(answering, free)
+        self._stand_ins.close(answering, free)
 
     # Beside containers
 
@@ -233,7 +235,7 @@ class Runner:
         self, pod: Pod, name: str, command: tuple[str, ...], streams: Streams, ours: list[int], reply: Reply
     ) -> None:
         run = _running(pod, name)
-        container = run.launch.handle if run.launch is not None and run.answering is None else None
+        container = run.launch.handle if run.launch is not None and run.state.runs == COMMAND else None
         place = Place(pod.launch.handle, container, pod.setup.hostname, run.setup.mounts)
         failed = ""
 

@@ -24,6 +24,7 @@ from gatewright.lab.runtime.held import PodNetwork, close
 from gatewright.lab.runtime.loop import READ, WRITE, Loop
 from gatewright.lab.runtime.model import ContainerState
 from gatewright.lab.runtime.node import Node
+from gatewright.lab.runtime.standins import StandIns
 from gatewright.lab.runtime.wire import (
     Answer,
     Attach,
@@ -68,16 +69,16 @@ class RuntimeSettings:
 
 def serve(settings: RuntimeSettings) -> None:
     """Run until SIGTERM; call in a forked process of its own, in the node's network namespace. Raises OSError."""
-    linux.set_process_name("runtime")
+    linux.set_process_name("lab-runtime")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    loop = Loop()
+    stand_ins = StandIns(loop)
     network = settings.network()
     _clean(settings, network)
-    loop = Loop()
-    server = _Server(loop, settings, network)
+    server = _Server(loop, settings, network, stand_ins)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    gc.collect()
     gc.freeze()  # children share these pages until one of them writes
     try:
         loop.run()
@@ -86,9 +87,7 @@ def serve(settings: RuntimeSettings) -> None:
 
 
 def _clean(settings: RuntimeSettings, network: PodNetwork) -> None:
-    for _, link in socket.if_nameindex():
-        if _LINK.fullmatch(link):
-            network.detach(link)
+    network.detach(*(link for _, link in socket.if_nameindex() if _LINK.fullmatch(link)))
     shutil.rmtree(settings.pods, ignore_errors=True)
     settings.pods.mkdir(mode=0o700, parents=True)
     settings.socket.unlink(missing_ok=True)
@@ -97,14 +96,17 @@ def _clean(settings: RuntimeSettings, network: PodNetwork) -> None:
 class _Server:
     """The socket and who has connected to it."""
 
-    def __init__(self, loop: Loop, settings: RuntimeSettings, network: PodNetwork) -> None:
+    def __init__(self, loop: Loop, settings: RuntimeSettings, network: PodNetwork, stand_ins: StandIns) -> None:
         self._loop, self._settings = loop, settings
         self._clients: set[_Client] = set()
-        self.node = Node(loop, settings.pods, network, settings.serve_names, self._tell)
+        self.node = Node(loop, settings.pods, network, stand_ins, settings.serve_names, self._tell)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        self._listener.bind(str(settings.socket))
-        settings.socket.chmod(0o600)
+        bound = settings.socket.with_name(f"{settings.socket.name}.new")  # nobody finds it before it listens
+        bound.unlink(missing_ok=True)
+        self._listener.bind(str(bound))
+        bound.chmod(0o600)
         self._listener.listen(16)
+        bound.rename(settings.socket)
         loop.watch(self._listener.fileno(), self._accept)
 
     def end(self) -> None:

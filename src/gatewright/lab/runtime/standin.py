@@ -314,7 +314,7 @@ def become(control: socket.socket) -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        linux.set_process_name("stand-ins")
+        linux.set_process_name("lab-stand-ins")
         os.closerange(3, control.fileno())
         os.closerange(control.fileno() + 1, 1 << 20)
         control.setblocking(True)

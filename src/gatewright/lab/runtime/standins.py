@@ -63,9 +63,10 @@ class _Network:
 
 
 class StandIns:
-    """All stand-ins of the node. The process is there from the first one on."""
+    """All stand-ins of the node."""
 
     def __init__(self, loop: Loop) -> None:
+        """Start the process: the sooner it is forked, the less of the runtime's memory it keeps for itself."""
         self._loop = loop
         self._sockets: dict[str, list[tuple[str, bytes, socket.socket]]] = {}
         self._networks: dict[str, _Network] = {}
@@ -75,6 +76,7 @@ class StandIns:
         self._since = 0.0
         self.pid = 0
         """The process, 0 while there is none."""
+        self._start()
 
     def open(self, container: Answering, inside: AbstractContextManager[None]) -> None:
         """Answer on a container's ports; `inside` is the network of its pod. Raises OSError when one is taken."""

@@ -35,7 +35,6 @@ from gatewright.lab.dns.server import serve as serve_names
 from gatewright.lab.kubelet.kubelet import KubeletSettings
 from gatewright.lab.kubelet.run import run_kubelet
 from gatewright.lab.network.fabric import BRIDGE
-from gatewright.lab.network.links import HOST_LINK
 from gatewright.lab.network.node import NodeNetwork
 from gatewright.lab.network.plan import API_PORT, FABRIC_ADDRESSES, FABRIC_NETWORKS, OUTSIDE
 from gatewright.lab.network.routes import keep_routes
@@ -176,13 +175,8 @@ def run_kubelet_of(site: Site, node: NodeSettings, addresses: list[str]) -> None
 
 
 def run_proxy_of(site: Site, node: str, addresses: list[str]) -> None:
-    """The service proxy of a node, and its routes to the pods of the others."""
-    stop = stopping()
-    routes = threading.Thread(
-        target=keep_routes, args=(site.where, node, HOST_LINK, site.families, stop), name="routes", daemon=True
-    )
-    routes.start()
-    run_proxy(site.where, node, [ipaddress.ip_address(one) for one in addresses], stop)
+    """The service proxy of a node, which keeps its routes to the pods of the others, too."""
+    run_proxy(site.where, node, [ipaddress.ip_address(one) for one in addresses], stopping())
 
 
 def be_outside(site: Site, addresses: list[str]) -> None:

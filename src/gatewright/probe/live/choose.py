@@ -72,7 +72,7 @@ def connections(
         families=question.families,
         addresses=question.addresses,
         services=question.services,
-        sctp=sctp,
+        sctp=True,
     )
     found = plan(Cluster(compiled, fronts=fronts(compiled), answering=answering), selection)
     if question.only_ports:

@@ -80,9 +80,8 @@ class Plan:
 def plan(objects: Iterable[Object], question: Question, namespace: str, how: How) -> Plan:
     """What to try in a cluster of these objects. Raises UnknownTarget, NothingToProbe."""
     compiled = compile_snapshot(Snapshot.of(objects))
-    inside = how.means is Means.INSIDE
-    answering = _answering(how.lab) if inside else frozenset()
-    return Plan(compiled, choose.connections(compiled, question, namespace, answering, sctp=not inside))
+    answering = _answering(how.lab) if how.means is Means.INSIDE else frozenset()
+    return Plan(compiled, choose.connections(compiled, question, namespace, answering))
 
 
 def _answering(lab: str) -> frozenset[str]:
