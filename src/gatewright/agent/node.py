@@ -106,11 +106,11 @@ class Node:
         looking = bool(self._look) and self._look[0] <= now
         if not looking and not self._moved and own is self._own:
             return self._guards
-        known = frozenset(desired.addresses)
+        known = frozenset(desired.addresses) if looking or self._settings.start_closed else NO_GUARDS.known
         links = pod_links(known) if looking else self._guards.links
         self._look = [at for at in self._look if at > now]
         self._own, self._moved = own, False
-        self._guards = Guards(pod_ranges(own), known, links)
+        self._guards = Guards(pod_ranges(own), known if self._settings.start_closed else NO_GUARDS.known, links)
         return self._guards
 
     # --- packets and connections ----------------------------------------------------------------------------------
