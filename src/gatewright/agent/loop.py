@@ -201,7 +201,7 @@ class Loop:
         began = time.monotonic()
         try:
             advance = self._desired.advance()
-            changed = self._commit(advance)
+            committed = self._commit(advance)
         except KernelError as error:
             self._holds = False
             self._fail(PROGRAM, str(error))
@@ -219,36 +219,37 @@ class Loop:
         if self.failing_since or not self.well_since:
             self.failing_since, self.well_since = 0.0, time.time()
         if advance is not None and self.progress.programmed:
-            self._metrics.change.labels("yes" if changed else "no").observe(time.monotonic() - advance.arrived)
-        if changed:
+            done = time.monotonic() if committed is None else committed
+            self._metrics.change.labels("no" if committed is None else "yes").observe(done - advance.arrived)
+        if committed is not None:
             self._note(began, advance)
 
-    def _commit(self, advance: Advance | None) -> bool:
-        """Make the kernel hold the program; whether that took a transaction."""
+    def _commit(self, advance: Advance | None) -> float | None:
+        """Make the kernel hold the program; the moment from which it did, None where that took no transaction."""
         desired = self._desired.program
         if desired is None:
             self._close_early()
-            return False
+            return None
         if advance is not None and advance.moved:
             self._node.pods_moved()
         guarding, desired = self._guard(desired)
         if not self._holds or (advance is not None and advance.change is None):
-            self._node.replace(desired.program)
+            committed = self._node.replace(desired.program)
             self._holds = True
             self._look_at_bridges()
             self._suspect(self._desired.addresses)
             self._metrics.transactions.labels("replace").inc()
-            return True
+            return committed
         change = advance.change if advance is not None and advance.change is not None else NO_CHANGE
         change = replace(change, sets=(*change.sets, *guarding.sets))
         if not change:
-            return False
-        self._node.change(change, desired)
+            return None
+        committed = self._node.change(change, desired)
         self._metrics.transactions.labels("change").inc()
         self._suspect(desired.affected(change))
         if advance is not None and self._connections and self._connections.marked:
             self._suspect(advance.touched)
-        return True
+        return committed
 
     def _suspect(self, pods: Iterable[IPAddress]) -> None:
         """The connections of these pods have to be looked at."""

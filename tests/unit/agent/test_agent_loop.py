@@ -55,15 +55,17 @@ class FakeNode:
         os.close(self.monitor)
         os.close(self._end)
 
-    def replace(self, program: Program) -> None:
+    def replace(self, program: Program) -> float:
         self._transaction("replace")
         self.held = program
+        return time.monotonic()
 
-    def change(self, change: Change, desired: NodeProgram) -> None:
+    def change(self, change: Change, desired: NodeProgram) -> float:
         self.gate.wait(10)
         self._transaction("change")
         assert self.held is not None
         self.held = change.after(self.held)
+        return time.monotonic()
 
     def holds(self, program: Program) -> bool:
         return self.held == program
