@@ -208,8 +208,10 @@ def test_what_other_watches_bring_meanwhile_is_one_step_after_it(agent: Running)
 
 def test_the_loop_tries_again_what_a_watch_could_not_make(agent: Running) -> None:
     agent.node.refuses = 1
+    began = time.monotonic()
     agent.deliver(just_heard(agent, DB))
     agent.in_step()
+    assert time.monotonic() - began < loop_module.HEARTBEAT / 2
     assert agent.node.did == ["replace", "refused change", "replace"]
     assert agent.node.by == [agent.thread.ident, threading.get_ident(), agent.thread.ident]
 

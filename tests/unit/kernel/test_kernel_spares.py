@@ -93,7 +93,7 @@ def test_a_class_that_comes_back_with_nothing_allowed_has_no_set() -> None:
 def test_small_sets_and_sets_with_ranges_go_with_their_class() -> None:
     few = Following(isolating("db", FROM_PEERS), keep=Keep(smallest=7))
     assert few.step(gone=(DB,)).gone_sets == (SET,)
-    ranges = Following(isolating("db", FROM_PEERS, RANGES))
+    ranges = Following(isolating("db", FROM_PEERS, RANGES), keep=Keep(smallest=6))
     assert set(ranges.step(gone=(DB,)).gone_sets) == {SET, "ingress/shop/db/ranges4"}
 
 
