@@ -22,11 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -37,6 +38,7 @@ from benchmarks.wire import event, written
 from gatewright.agent import client
 from gatewright.kernel.change import Change
 from gatewright.kernel.node import NodeProgram
+from gatewright.kubeapi.updates import Update
 from gatewright.objects.meta import Json, Object
 from gatewright.sources.watch import Delivery
 from tests.packets.netns import Namespace
@@ -51,7 +53,26 @@ PATHS = {
 }
 _RUN = "from benchmarks.agent_live import noting; noting()"
 SENT, DONE = "sent", "done"
-"""Files: when the server wrote each event, (kind, seconds); when it was done, (kind, seconds, whether by a commit)."""
+"""Files: when the server wrote each event, and when what a watch brought up to a version was done."""
+
+
+class Sent(NamedTuple):
+    """An event that the server wrote."""
+
+    kind: str
+    version: int
+    at: float
+
+
+class Done(NamedTuple):
+    """All events of a kind up to a version are in the kernel, or needed nothing there."""
+
+    kind: str
+    version: int
+    at: float
+    committed: bool
+
+
 PARTS = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 _VERSION = re.compile(rb'"resourceVersion":"\d*"')
 _BUCKET = re.compile(r'^gatewright_agent_event_to_kernel_seconds_bucket\{commit="(\w+)",le="([^"]+)"\} (\S+)$', re.M)
@@ -113,14 +134,20 @@ def noting() -> None:
     from gatewright.agent.loop import Loop
     from gatewright.agent.node import Node
     from gatewright.cli.main import main
+    from gatewright.sources.watch import _Watcher
 
-    take, change, bring_up = Desired.take, Node.change, Loop._bring_up
-    taken: list[str] = []
+    hand_on, take, change, bring_up = _Watcher._hand_on, Desired.take, Node.change, Loop._bring_up
+    versions: dict[str, deque[str]] = defaultdict(deque)
+    taken: list[tuple[str, int]] = []
     committed: list[float] = []
-    notes: list[tuple[str, float, bool]] = []
+    notes: list[Done] = []
+
+    def noted_hand_on(watcher: _Watcher, updates: list[Update], now: float) -> None:
+        versions[watcher.kind].extend([watcher._reflector.resource_version] * len(updates))
+        hand_on(watcher, updates, now)
 
     def noted_take(desired: Desired, delivery: Delivery) -> None:
-        taken.extend([delivery.kind] * (len(delivery.changes.put) + len(delivery.changes.gone)))
+        taken.append((delivery.kind, int(versions[delivery.kind].popleft() or 0)))
         take(desired, delivery)
 
     def noted_change(node: Node, what: Change, program: NodeProgram) -> float:
@@ -130,12 +157,13 @@ def noting() -> None:
     def noted_bring_up(loop: Loop) -> None:
         bring_up(loop)
         done = committed[-1] if committed else time.monotonic()
-        notes.extend((kind, done, bool(committed)) for kind in taken)
+        notes.extend(Done(kind, version, done, bool(committed)) for kind, version in taken)
         taken.clear()
         committed.clear()
 
-    for owner, name, noted in ((Desired, "take", noted_take), (Node, "change", noted_change)):
-        setattr(owner, name, noted)
+    setattr(_Watcher, hand_on.__name__, noted_hand_on)
+    setattr(Desired, take.__name__, noted_take)
+    setattr(Node, change.__name__, noted_change)
     setattr(Loop, bring_up.__name__, noted_bring_up)
     try:
         main()
@@ -161,7 +189,7 @@ def serve(made: list[Object], seconds: float, ready: Event, go: Event, done: Eve
             for number in range(int(seconds * A_SECOND)):
                 _, what, item = next(stream)
                 line = _at(event(what, item), 200_001 + number)
-                notes.append((item.kind, time.monotonic()))
+                notes.append(Sent(item.kind, 200_001 + number, time.monotonic()))
                 server.tell(item.kind, line)
                 await asyncio.sleep(max(0.0, start + (number + 1) / A_SECOND - time.perf_counter()))
             sent.write_bytes(msgspec.msgpack.encode(notes))
@@ -198,17 +226,15 @@ def quantile(metrics: str, part: float, *commits: str) -> str:
 
 def waits(folder: Path) -> tuple[list[float], list[float]]:
     """Milliseconds from the server's write to the kernel: of all events, and of those that needed a commit."""
-    sent = msgspec.msgpack.decode((folder / SENT).read_bytes(), type=list[tuple[str, float]])
-    done = msgspec.msgpack.decode((folder / DONE).read_bytes(), type=list[tuple[str, float, bool]])
+    sent = msgspec.msgpack.decode((folder / SENT).read_bytes(), type=list[Sent])
+    done = msgspec.msgpack.decode((folder / DONE).read_bytes(), type=list[Done])
     every: list[float] = []
     committed: list[float] = []
-    for kind in {kind for kind, _ in sent}:
-        ends = [(at, commit) for own, at, commit in done if own == kind]
-        starts = [at for own, at in sent if own == kind]
-        for start, (end, commit) in zip(starts, ends[-len(starts) :], strict=True):
-            every.append((end - start) * 1e3)
-            if commit:
-                committed.append(every[-1])
+    for one in sent:
+        end = next(each for each in done if each.kind == one.kind and each.version >= one.version)
+        every.append((end.at - one.at) * 1e3)
+        if end.committed:
+            committed.append(every[-1])
     return sorted(every), sorted(committed)
 
 
