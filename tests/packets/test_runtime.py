@@ -40,6 +40,7 @@ from gatewright.lab.runtime.model import (
     Volume,
     VolumeFile,
 )
+from gatewright.lab.runtime.wire import CreatePod, pack
 from tests.packets import runtimes
 from tests.packets.netns import sctp_init
 from tests.packets.runtimes import NodeOfRuntime, fetch, links_of, processes_of, runtime_of, until
@@ -721,6 +722,25 @@ def test_a_kubelet_that_comes_back_finds_everything(node: NodeOfRuntime) -> None
     assert [(one.name, one.state, one.code) for one in state.containers] == [
         ("s", "running", None), ("p", "running", None), ("done", "exited", 4),
     ]  # fmt: skip
+
+
+def test_a_pod_whose_kubelet_leaves_before_it_stands_can_be_made_by_the_next(node: NodeOfRuntime) -> None:
+    async def work(runtime: Runtime) -> None:
+        while True:
+            with contextlib.suppress(RuntimeFailure):
+                await runtime.create_pod(pod)
+                return
+            await asyncio.sleep(0.02)
+
+    pod = new_pod()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.connect(str(node.path))
+        made.sendall(pack(CreatePod(1, new_pod(uid=pod.uid))))  # the next gives it another link and other addresses
+    play(node, work)
+    assert play(node, lambda runtime: pod_state(runtime, pod)).pid
+    play(node, lambda runtime: runtime.create_pod(pod))  # once more changes nothing
+    with pytest.raises(RuntimeFailure, match=f"pod default/{pod.name} .* is there already"):
+        play(node, lambda runtime: runtime.create_pod(new_pod(uid=pod.uid, name=pod.name)))
 
 
 def test_a_runtime_that_is_killed_takes_everything_with_it(fresh: NodeOfRuntime) -> None:

@@ -19,9 +19,15 @@ pytestmark = [pytest.mark.packets, pytest.mark.slow, pytest.mark.timeout(240)]
 def shown() -> str:
     """What the demo printed; it has to succeed."""
     done = subprocess.run(
-        [sys.executable, "scripts/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "scripts/demo.py"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout
     return done.stdout
 
 

@@ -52,6 +52,14 @@ def test_an_end_may_be_heard_of_before_the_start() -> None:
     assert not runs.is_running("c")
 
 
+def test_the_end_of_a_later_run_may_be_heard_of_before_its_start() -> None:
+    runs = Runs()
+    runs.begun(up(), NOW)
+    runs.ended(down(), NOW)
+    assert runs.ended(down(number=1, code=7), NOW) is None
+    assert runs.begun(up(number=1), NOW).code == 7
+
+
 def test_the_end_of_an_older_run_is_no_news() -> None:
     runs = Runs()
     runs.begun(up(number=1), NOW)

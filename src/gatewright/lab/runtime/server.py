@@ -292,3 +292,6 @@ class _Reply:
 
     def hold(self, release: Callable[[], None]) -> None:
         self.client.hold(self.number, release)
+
+    def let_go(self) -> None:
+        self.client.let_go(self.number)
