@@ -39,8 +39,9 @@ PACKAGES = {
 ROOTS = (
     *("core.v1.Namespace", "core.v1.Node", "core.v1.Pod", "core.v1.Service", "core.v1.Endpoints", "core.v1.ConfigMap"),
     *("core.v1.Secret", "core.v1.ServiceAccount", "core.v1.Event", "core.v1.ReplicationController", "core.v1.Binding"),
-    *("apps.v1.Deployment", "apps.v1.ReplicaSet", "apps.v1.StatefulSet", "apps.v1.DaemonSet", "batch.v1.Job"),
-    *("batch.v1.CronJob", "networking.v1.Ingress", "networking.v1.NetworkPolicy", "discovery.v1.EndpointSlice"),
+    *("apps.v1.Deployment", "apps.v1.ReplicaSet", "apps.v1.StatefulSet", "apps.v1.DaemonSet"),
+    *("apps.v1.ControllerRevision", "batch.v1.Job", "batch.v1.CronJob"),
+    *("networking.v1.Ingress", "networking.v1.NetworkPolicy", "discovery.v1.EndpointSlice"),
     *("coordination.v1.Lease", "autoscaling.v1.Scale", "policy.v1.Eviction", "meta.v1.DeleteOptions", "meta.v1.Status"),
     *("authorization.v1.SelfSubjectAccessReview", "authorization.v1.SubjectAccessReview"),
     *("authorization.v1.SelfSubjectRulesReview", "authentication.v1.SelfSubjectReview", "events.v1.Event"),
@@ -147,6 +148,8 @@ def _row(source: Source, field: GoField, required: frozenset[str]) -> list[Any] 
         details["required"] = 1
     if "omitempty" not in options or (kind.startswith("#") and not field.go_type.startswith("*")):
         details["present"] = 1  # the encoder writes it even where it is empty
+    if field.go_type.startswith("*") and not kind.startswith("#"):
+        details["pointer"] = 1  # a zero is a value, and not the absence of one
     if strategy := field.tags.get("patchStrategy"):
         details["patch"] = strategy
         if key := field.tags.get("patchMergeKey"):

@@ -269,6 +269,13 @@ def test_commands_that_make_objects(run: Run) -> None:
     assert run("get", "svc", "d", "-o", "jsonpath={.spec.ports[0].targetPort}") == "80"
 
 
+def test_a_zero_is_kept_where_its_absence_would_mean_something_else(run: Run) -> None:
+    run("create", "deployment", "none", "--image=i", "--replicas=0")
+    assert run("get", "deployment", "none", "-o", "jsonpath={.spec.replicas}") == "0"
+    container = run("get", "deployment", "none", "-o", "jsonpath={.spec.template.spec.containers[0]}")
+    assert "stdin" not in container
+
+
 def test_a_namespace_takes_what_it_holds_with_it(run: Run, kubeconfig: Path) -> None:
     kubectl(kubeconfig, "create", "namespace", "short-lived")
     kubectl(kubeconfig, "create", "-f", "-", "-n", "short-lived", text=CONFIG)
@@ -294,7 +301,8 @@ def test_what_the_server_says_about_itself(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["deploy", "rs", "sts", "ds", "job", "cj", "ing", "ep", "endpointslices", "cm", "secret"]
+    "kind",
+    ["deploy", "rs", "sts", "ds", "job", "cj", "ing", "ep", "endpointslices", "cm", "secret", "controllerrevisions"],
 )
 def test_every_kind_can_be_listed(run: Run, kind: str) -> None:
     said = run("get", kind)

@@ -93,6 +93,20 @@ class Lab:
         addresses: list[str] = entry["addresses"]
         return next(text for text in addresses if (":" in text) == (family == 6))
 
+    def node_address(self, family: int = 4) -> str:
+        """The first node's address."""
+        addresses: list[str] = self.status()["nodes"][0]["addresses"]
+        return next(text for text in addresses if (":" in text) == (family == 6))
+
+    def process_of(self, component: str) -> int:
+        """The process of a component (`agent`) on its first node, as the machine counts."""
+        for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda one: int(one.name)):
+            with contextlib.suppress(OSError):
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.pid and (process / "comm").read_text().strip() == f"lab-{component}":
+                    return int(process.name)
+        raise AssertionError(f"no {component} of {self.name}")
+
     @property
     def directory(self) -> Path:
         """Where it keeps its state."""
@@ -127,7 +141,8 @@ def _name() -> str:
 def _as_root(files: Path) -> Lab:
     if os.geteuid() != 0:
         pytest.skip("not root")
-    return Lab(_name(), (sys.executable, "-c", _RUN), dict(os.environ), files, Path("/run/gatewright/lab"))
+    environment = os.environ | {"KUBECONFIG": str(files / "kubeconfig")}
+    return Lab(_name(), (sys.executable, "-c", _RUN), environment, files, Path("/run/gatewright/lab"))
 
 
 def _as_user(files: Path) -> Lab:

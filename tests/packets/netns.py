@@ -440,7 +440,7 @@ def _one_way(probe: Probe, listener: Socket) -> _Attempt:
     identity = os.urandom(16)
     with socket.socket(_family(probe), socket.SOCK_RAW, probe.protocol) as sender:
         sender.connect((str(probe.destination), 0))
-        sender.send(_sctp_init(probe.port, identity) if probe.protocol == SCTP else identity)
+        sender.send(sctp_init(probe.port, identity) if probe.protocol == SCTP else identity)
     return _Attempt(listener, select.POLLIN, lambda item: identity in item.recv(2048))
 
 
@@ -485,7 +485,7 @@ def _checksum(data: bytes) -> int:
     return ~folded & 0xFFFF
 
 
-def _sctp_init(port: int, identity: bytes) -> bytes:
+def sctp_init(port: int, identity: bytes) -> bytes:
     """An INIT chunk (RFC 9260, 3.3.2) with the identity in an unrecognised parameter."""
     tag = int.from_bytes(identity[:4], "big") | 1
     parameter = struct.pack(">HH", 0xC000, 4 + len(identity)) + identity

@@ -7,7 +7,7 @@ from outside, to every port that something listens on, by address and through Se
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -69,21 +69,31 @@ def lab(request: pytest.FixtureRequest, running: Lab, capsys: pytest.CaptureFixt
 def test_the_application_works_behind_its_plan(lab: Lab) -> None:
     if absent := missing():
         pytest.skip(f"the example's programs are not all installed: {', '.join(absent)}")
-    assert Shop(lab, lab.status()["nodeAddresses"][0]).products() == PRODUCTS
+    assert Shop(lab, lab.node_address()).products() == PRODUCTS
 
 
 def test_every_connection_outside_the_model_is_refused_by_the_kernel(lab: Lab, request: pytest.FixtureRequest) -> None:
     ports = [f"--port={port}" for port in ("80", "5000", "3306", "8080", "udp/53", "tcp/53")]
     report = json.loads(lab.run("probe", "-o", "json", *ports))
-    asked = {(row["source"], *to_component(row["destination"], row["port"])) for row in report["rows"]}
-    reached = {
-        (row["source"], *to_component(row["destination"], row["port"])) for row in report["rows"] if row["reached"]
-    }
+    component = components(lab)
+    rows = [
+        ((component(row["source"]), *to_component(component(row["destination"]), row["port"])), row["reached"])
+        for row in report["rows"]
+    ]
+    asked = {row for row, _ in rows}
+    reached = {row for row, got_through in rows if got_through}
     everybody = {*COMPONENTS, "default/stranger", "elsewhere/twin", "outside"}
     assert {one[:2] for one in asked} >= {(a, b) for a in everybody for b in COMPONENTS if a != b}
     closed = {"default/stranger"} if "namespace" in request.node.callspec.id else set()
     about_components = {one for one in reached if {one[0], one[1]} & {*COMPONENTS}}
     assert about_components == {flow for flow in FLOWS if flow[0] not in closed}
+
+
+def components(lab: Lab) -> Callable[[str], str]:
+    """From a pod's name to that of its Deployment, where it has one."""
+    pods = [pod for pod in lab.status()["pods"] if pod["owner"]]
+    owners = {f"{pod['namespace']}/{pod['name']}": f"{pod['namespace']}/{pod['owner'].split('/')[1]}" for pod in pods}
+    return lambda name: owners.get(name, name)
 
 
 def to_component(destination: str, port: str) -> tuple[str, str]:

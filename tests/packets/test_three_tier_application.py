@@ -57,8 +57,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Shop]:
     if absent := missing():
         pytest.skip(f"the example's programs are not all installed: {', '.join(absent)}")
     with lab_of(request.param) as lab:
-        lab.run("up", "-f", str(EXAMPLE))
-        yield Shop(lab, lab.status()["nodeAddresses"][0])
+        lab.run("up", "--nodes", "3", "-f", str(EXAMPLE))
+        yield Shop(lab, lab.node_address())
 
 
 @pytest.fixture
@@ -77,11 +77,12 @@ def policy(name: str, spec: dict[str, Any]) -> str:
 
 def test_every_pod_runs_its_own_program(shop: Shop) -> None:
     pods = shop.lab.status()["pods"]
-    assert {pod["name"]: pod["runs"] for pod in pods if pod["namespace"] == "default"} == {
-        "web": "nginx",
-        "api": "python3",
-        "db": "mariadbd",
+    assert {pod["owner"]: pod["runs"] for pod in pods if pod["namespace"] == "default"} == {
+        "Deployment/web": "nginx",
+        "Deployment/api": "python3",
+        "Deployment/db": "mariadbd",
     }
+    assert len({pod["node"] for pod in pods if pod["namespace"] == "default"}) == 3
 
 
 def test_a_user_gets_the_page_and_the_rows(shop: Shop) -> None:
@@ -95,7 +96,7 @@ def test_a_user_gets_the_page_and_the_rows(shop: Shop) -> None:
 def test_the_application_works_behind_its_policies(shop: Shop, policies: Path) -> None:
     shop.lab.run("apply", "-f", str(policies))
     assert shop.products() == PRODUCTS
-    assert shop.get("http://api:5000/api", pod="db")[0] == (200 if policies == DB_POLICY else 0)
+    assert shop.get("http://api:5000/api", pod="deploy/db")[0] == (200 if policies == DB_POLICY else 0)
 
 
 def test_the_api_says_so_when_a_policy_takes_its_database_away(shop: Shop) -> None:
@@ -126,15 +127,16 @@ def test_without_its_programs_the_stand_ins_answer_and_live_through_a_probe() ->
     with lab_of("root") as lab:
         manifests = EXAMPLE.glob("*.yaml")
         documents = [document for path in manifests for document in yaml.safe_load_all(path.read_text())]
-        for pod in (document for document in documents if document["kind"] == "Pod"):
-            for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())):
+        for document in (one for one in documents if one["kind"] == "Deployment"):
+            pod = document["spec"]["template"]["spec"]
+            for container in (*pod["containers"], *pod.get("initContainers", ())):
                 container["command"] = ["a-program-that-no-machine-has"]
         lab.up(yaml.safe_dump_all(documents))
-        assert lab.run("probe").endswith("19 connections: 19 open, 0 denied, 0 differ\n")
-        assert lab.run("probe").endswith("19 connections: 19 open, 0 denied, 0 differ\n")
+        assert lab.run("probe").endswith("16 connections: 16 open, 0 denied, 0 differ\n")
+        assert lab.run("probe").endswith("16 connections: 16 open, 0 denied, 0 differ\n")
         pods = [pod for pod in lab.status()["pods"] if pod["namespace"] == "default"]
-        assert {(pod["name"], pod["runs"], pod["restarts"], pod["isReady"]) for pod in pods} == {
-            ("web", "stand-in", 0, True),
-            ("api", "stand-in", 0, True),
-            ("db", "stand-in", 0, True),
+        assert {(pod["owner"], pod["runs"], pod["restarts"], pod["isReady"]) for pod in pods} == {
+            ("Deployment/web", "stand-in", 0, True),
+            ("Deployment/api", "stand-in", 0, True),
+            ("Deployment/db", "stand-in", 0, True),
         }

@@ -28,12 +28,12 @@ def test_the_example_is_what_its_page_says(example: gatewright.Policies) -> None
     assert example.denies("web", "svc/db", "tcp/3306")
     assert example.denies("db", "api", 5000)
     rows = {(str(row.source), str(row.destination), str(row.access.ports)) for row in example.connections()}
-    assert ("default/api[Pod]", "default/db[Pod]", "TCP 3306") in rows
+    assert ("default/api[Deployment]", "default/db[Deployment]", "TCP 3306") in rows
 
 
 def test_an_explanation_names_file_and_line(example: gatewright.Policies) -> None:
     text = example.explain("web", "db", 3306)
-    assert text.startswith("DENIED: default/web[Pod] => default/db[Pod] : TCP 3306")
+    assert text.startswith("DENIED: default/web[Deployment] => default/db[Deployment] : TCP 3306")
     assert f"{EXAMPLE}/policies/db-policy.yaml:" in text
 
 

@@ -43,8 +43,8 @@ class Wanted:
 class _Connection(http.client.HTTPConnection):
     """HTTP over a socket file."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("agent", timeout=TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("agent", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -54,9 +54,9 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def status(path: Path) -> Json:
+def status(path: Path, timeout: float = TIMEOUT) -> Json:
     """What the agent says of itself. Raises NoAgent."""
-    answer: Json = json.loads(_get(path, "/status").read())
+    answer: Json = json.loads(_get(path, "/status", timeout).read())
     return answer
 
 
@@ -78,8 +78,8 @@ def _wanted(lines: Iterable[bytes], wanted: Wanted) -> Iterator[tuple[str, Json]
             yield line.decode().rstrip("\n"), flow
 
 
-def _get(path: Path, target: str) -> http.client.HTTPResponse:
-    connection = _Connection(path)
+def _get(path: Path, target: str, timeout: float = TIMEOUT) -> http.client.HTTPResponse:
+    connection = _Connection(path, timeout)
     try:
         connection.request("GET", target)
         response = connection.getresponse()

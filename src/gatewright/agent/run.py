@@ -229,7 +229,9 @@ def _watched(one: KindStatus, wall: float) -> Watched:
     since = timestamp(wall - (time.monotonic() - one.since))
     connected = one.connected or one.absent
     error = "the cluster has no such kind" if one.absent else one.last_error
-    return Watched(one.kind, one.complete, connected, since, one.objects, one.relists, one.reconnects, error)
+    return Watched(
+        one.kind, one.complete, connected, since, one.objects, one.relists, one.reconnects, error, one.resource_version
+    )
 
 
 def _conntrack() -> TableUse | None:

@@ -26,7 +26,10 @@ class State(enum.StrEnum):
 
 
 class Watched(msgspec.Struct, frozen=True, rename="camel"):
-    """One kind that is watched. Times are RFC 3339; `since` is of `connected`."""
+    """One kind that is watched. Times are RFC 3339; `since` is of `connected`.
+
+    `resource_version` is the newest of which the watch has told.
+    """
 
     kind: str
     complete: bool
@@ -36,6 +39,7 @@ class Watched(msgspec.Struct, frozen=True, rename="camel"):
     relists: int
     reconnects: int
     last_error: str = ""
+    resource_version: str = ""
 
 
 class Programmed(msgspec.Struct, frozen=True, rename="camel"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatewright.cli import options, traffic
+from gatewright.cli.enforced import opening, require_enforced
 from gatewright.cli.given import Sources, sources
 from gatewright.cli.progress import progress
 from gatewright.engine.snapshot import Snapshot
@@ -18,8 +19,11 @@ from gatewright.report import check as report
 @sources
 @click.option("--exact", is_flag=True, help="Fail also what is allowed and no flow covers.")
 @options.pod_cidrs
+@require_enforced
 @options.output(*report.FORMATS)
-def command(model: str, given: Sources, exact: bool, pod_cidrs: tuple[str, ...], output: str) -> None:
+def command(
+    model: str, given: Sources, exact: bool, pod_cidrs: tuple[str, ...], require_enforced: bool, output: str
+) -> None:
     """Say whether manifests, or a cluster, keep a traffic model true.
 
     Every flow must be allowed, calls to DNS included, and nothing that stands under never. Each failure names the
@@ -33,8 +37,9 @@ def command(model: str, given: Sources, exact: bool, pod_cidrs: tuple[str, ...],
     """
     wanted = traffic.load(model)
     loaded = traffic.beside(wanted, given)
+    lowest = opening(given, require_enforced)
     snapshot = Snapshot.of(loaded.objects, pod_cidrs=pod_cidrs)
     with progress("checking"):
         found = check(bind(wanted, snapshot), snapshot, exact=exact)
     click.echo(report.render(found, output, model), nl=False)
-    loaded.finish(1 if found.failures else 0)
+    loaded.finish(1 if found.failures else lowest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatewright.cli import options
+from gatewright.cli.enforced import opening, require_enforced
 from gatewright.cli.given import Sources, sources
 from gatewright.cli.progress import progress
 from gatewright.engine.alike import ask_alike
@@ -19,6 +20,7 @@ from gatewright.report import formats
 @sources
 @options.namespace
 @options.pod_cidrs
+@require_enforced
 @options.output("text", "json", "yaml")
 def command(
     source: str,
@@ -27,6 +29,7 @@ def command(
     given: Sources,
     namespace: str | None,
     pod_cidrs: tuple[str, ...],
+    require_enforced: bool,
     output: str,
 ) -> None:
     """Say whether SOURCE may connect to a port of DESTINATION, and which rule of which policy decides.
@@ -42,9 +45,10 @@ def command(
       gatewright explain 203.0.113.7 web udp/53 -f manifests/
     """
     loaded = given.load()
+    lowest = opening(given, require_enforced)
     compiled, within = loaded.compiled(pod_cidrs), namespace or loaded.namespace
     with progress("asking"):
         blocks = ask_alike(compiled, source, destination, port, within)
         text = formats.explanations([(block, explain(compiled, block.verdict)) for block in blocks], output)
     click.echo(text, nl=False)
-    loaded.finish(0 if all(block.verdict.allowed for block in blocks) else 1)
+    loaded.finish(lowest if all(block.verdict.allowed for block in blocks) else 1)

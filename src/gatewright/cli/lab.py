@@ -1,22 +1,19 @@
-"""`gatewright lab`: run the pods of manifests on this machine. Parses, calls `gatewright.lab.client`, prints."""
+"""`gatewright lab`: a cluster on this machine. Parses, calls `gatewright.lab.client`, prints."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import click
 
-from gatewright.cli import lab_api
-from gatewright.cli.manifests import Manifests, manifests, warn
+from gatewright.cli import lab_api, lab_conformance, lab_nodes, lab_pods
+from gatewright.cli.lab_options import OUTPUT, TIMEOUT, WAIT, conclude, lab_name, read, settle
+from gatewright.cli.manifests import Manifests, Place, manifests
 from gatewright.cli.progress import progress
-from gatewright.objects.meta import Object
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class KubectlNames(click.Group):
@@ -29,120 +26,152 @@ class KubectlNames(click.Group):
 
 @click.group(cls=KubectlNames)
 def command() -> None:
-    """Run the pods of manifests on this machine, with policies enforced or not.
+    """Run a cluster on this machine, with policies enforced or not.
 
-    A lab is one node in namespaces of its own: pods with addresses, Services, names, policies. It runs without root
-    where the machine lets users make namespaces, and `lab down` leaves nothing behind.
+    A lab has nodes, pods, Services, names and policies, each node and pod in network namespaces of its own, behind a
+    Kubernetes API for kubectl and any client. It runs without root where the machine lets users make namespaces, and
+    `lab down` leaves nothing behind.
     """
 
 
-def _name(function: F) -> F:
-    option = click.option(
-        "--name", default="default", show_default=True, envvar="GATEWRIGHT_LAB", help="Which lab of yours."
-    )
-    return option(function)
-
-
-_NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True, help="The pod's namespace.")
-_CONTAINER = click.option("-c", "--container", help="Which container; the first one otherwise.")
-_OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-_WAIT = click.option(
-    "--wait/--no-wait", "waiting", default=True, help="Wait until every pod is ready.  [default: wait]"
-)
-_TIMEOUT = click.option("--timeout", type=click.FloatRange(0.1), default=60, show_default=True, help="Seconds to wait.")
-
-
-def _read(named: Manifests) -> tuple[Object, ...]:
-    if not named.places:
-        raise click.UsageError("nothing to read: name manifests with -f or -k")
-    with progress("reading") as say:
-        parsed = named.read(say)
-    objects = parsed.require()
-    warn(parsed)
-    return objects
-
-
-def _settle(name: str, waiting: bool, timeout: float) -> None:
-    from gatewright.lab import client
-
-    if waiting:
-        with progress("waiting for the pods to be ready"):
-            client.wait(name, timeout)
-
-
-def _say(name: str) -> None:
-    """What has to be said after a change: notes on what does not run as in a cluster, and whether policies count."""
-    from gatewright.lab import client
-    from gatewright.report.lab import enforcement_line
-
-    state = client.status(name)
-    for warning in state["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
-    for pod in state["pods"]:
-        for note in pod["notes"]:
-            click.echo(f"warning: pod {pod['namespace']}/{pod['name']}: {note}", err=True)
-    click.echo(enforcement_line(state))
-
-
 @command.command()
 @manifests
+@lab_name
+@click.option("--nodes", type=click.IntRange(1), help="How many nodes.  [default: 1]")
+@click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A lab.yaml that says the same as the options and names nodes; options count more.",
+)
 @click.option(
     "--network",
     type=click.Choice(["enforcing", "flat"]),
-    default="enforcing",
-    show_default=True,
-    help="flat: a network without policy support; policies are accepted and nothing is enforced.",
+    help="flat: a network without policy support; policies are accepted and nothing is enforced.  [default: enforcing]",
 )
-@_name
 @click.option("--pod-cidr", "pod_cidrs", multiple=True, metavar="CIDR", help="Range of pod addresses (one a family).")
-@_WAIT
-@_TIMEOUT
+@click.option("--start-closed", is_flag=True, help="A pod whose policies are not in the kernel yet is cut off.")
+@click.option("--keep-connections", is_flag=True, help="Let connections live that a change of policy forbids.")
+@click.option(
+    "--api",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="KUBECONFIG",
+    help="Put the nodes under the API server of this kubeconfig, instead of one of the lab's own.",
+)
+@click.option(
+    "--controllers/--no-controllers",
+    default=None,
+    help="Run the lab's scheduler and controllers.  [default: unless --api is given]",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to put the lab's context, and make it the current one.  [default: $KUBECONFIG or ~/.kube/config]",
+)
+@click.option("--no-kubeconfig", is_flag=True, help="Leave your kubeconfig as it is; see `lab kubeconfig`.")
+@WAIT
+@TIMEOUT
 def up(
     manifests: Manifests,
-    network: str,
     name: str,
+    nodes: int | None,
+    config: Path | None,
+    network: str | None,
     pod_cidrs: tuple[str, ...],
+    start_closed: bool,
+    keep_connections: bool,
+    api: Path | None,
+    controllers: bool | None,
+    kubeconfig: Path | None,
+    no_kubeconfig: bool,
     waiting: bool,
     timeout: float,
 ) -> None:
-    """Start a lab with the objects that -f and -k name, and wait until its pods are ready."""
-    from gatewright.lab import client
-    from gatewright.lab.addresses import DEFAULT_POD_CIDRS
+    """Start a lab, create the objects that -f and -k name, and wait until its pods are ready."""
+    from gatewright.lab import client, kubeconfigs
+    from gatewright.lab.network.plan import DEFAULT_POD_CIDRS, Plan
+    from gatewright.lab.supervisor.settings import LabFile, LabSettings, numbered, read_lab_file
 
     started = time.monotonic()
-    client.up(_read(manifests), name, network, pod_cidrs or DEFAULT_POD_CIDRS)
-    _settle(name, waiting, timeout)
-    state = client.status(name)
+    file = read_lab_file(config) if config else LabFile()
+    chosen = _nodes(nodes, file.nodes) or numbered(1)
+    settings = LabSettings(
+        nodes=chosen,
+        plan=Plan.of(pod_cidrs or file.pod_cidrs or DEFAULT_POD_CIDRS, len(chosen)),
+        network=network or file.network or "enforcing",
+        start_closed=start_closed or file.start_closed,
+        keep_connections=keep_connections or file.keep_connections,
+        api=api,
+        controllers=controllers if controllers is not None else api is None,
+    )
+    if file.name and click.get_current_context().get_parameter_source("name") is click.core.ParameterSource.DEFAULT:
+        name = file.name
+    assert config or not file.manifests
+    beside = tuple(Place(str(config.parent / path)) for path in file.manifests) if config else ()
+    named = Manifests((*beside, *manifests.places), manifests.recursive)
+    parsed = read(named) if named.places else None
+    with progress("starting the lab"):
+        client.up(settings, name)
+    try:
+        if waiting:
+            settle(name, True, timeout)  # programs that ask for a name as they start find the name server answering
+        warnings = client.apply(name, parsed)["warnings"] if parsed else []
+    except BaseException:
+        client.down(name)
+        raise
+    if not no_kubeconfig:
+        context = client.merge_context(name, kubeconfig or kubeconfigs.user_file())
+        click.echo(f'kubectl uses the lab now: context "{context}"')
+    settle(name, waiting, timeout)
+    state = conclude(name, warnings)
     took = time.monotonic() - started
-    pods, services = len(state["pods"]), len(state["services"])
-    click.echo(f"lab {name} is up: {pods} pods, {services} Services, in {took:.1f} s")
-    _say(name)
+    counts = f"{_count(state['nodes'], 'node')}, {_count(state['pods'], 'pod')}, {_count(state['services'], 'Service')}"
+    click.echo(f"lab {name} is up: {counts}, in {took:.1f} s")
+
+
+def _count(items: list[object], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _nodes(number: int | None, given: object) -> tuple[Any, ...]:
+    from gatewright.lab.supervisor.settings import numbered
+
+    if number is not None:
+        return numbered(number)
+    if isinstance(given, int):
+        return numbered(given)
+    return tuple(given) if isinstance(given, tuple) else ()
 
 
 @command.command()
 @manifests
-@_name
-@_WAIT
-@_TIMEOUT
+@lab_name
+@WAIT
+@TIMEOUT
 def apply(manifests: Manifests, name: str, waiting: bool, timeout: float) -> None:
     """Create or change the objects that -f and -k name in a running lab; all of them or none."""
     from gatewright.lab import client
 
-    answer = client.apply(name, _read(manifests))
+    _require(manifests)
+    answer = client.apply(name, read(manifests))
     click.echo("\n".join(answer["lines"]))
-    _settle(name, waiting, timeout)
-    _say(name)
+    settle(name, waiting, timeout)
+    conclude(name, answer["warnings"])
 
 
 @command.command()
 @manifests
-@_name
+@lab_name
 @click.option("--ignore-not-found", is_flag=True, help="Objects that are not there are no error.")
-def delete(manifests: Manifests, name: str, ignore_not_found: bool) -> None:
-    """Delete the objects that -f and -k name from a running lab."""
+@TIMEOUT
+def delete(manifests: Manifests, name: str, ignore_not_found: bool, timeout: float) -> None:
+    """Delete the objects that -f and -k name from a running lab, and wait until they are gone."""
     from gatewright.lab import client
 
-    answer = client.delete(name, _read(manifests))
+    _require(manifests)
+    answer = client.delete(name, read(manifests), timeout)
     for line in answer["lines"]:
         click.echo(line)
     if answer["missing"] and not ignore_not_found:
@@ -151,63 +180,25 @@ def delete(manifests: Manifests, name: str, ignore_not_found: bool) -> None:
         sys.exit(2)
 
 
-@command.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@_name
-@_NAMESPACE
-@_CONTAINER
-@click.option("-i", "--stdin", is_flag=True, help="Pass standard input to the program.")
-@click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
-@click.argument("pod")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
-def execute(
-    name: str, namespace: str, container: str | None, stdin: bool, tty: bool, pod: str, words: tuple[str, ...]
-) -> None:
-    """Run a program in a POD, and exit with its exit code.
-
-    POD is a name, namespace/name, a workload (deploy/web), or `outside`, the host outside the cluster.
-    """
-    from gatewright.lab import client
-
-    # kubectl takes its own options after the pod's name too: everything before the first `--` that is one.
-    rest = list(words)
-    while rest and rest[0] != "--" and rest[0].startswith("-"):
-        option = rest.pop(0)
-        if option in ("-n", "--namespace", "-c", "--container") and rest:
-            value = rest.pop(0)
-            namespace, container = (value, container) if option in ("-n", "--namespace") else (namespace, value)
-        elif option in ("-i", "--stdin", "-t", "--tty", "-it", "-ti"):
-            stdin = stdin or option not in {"-t", "--tty"}
-            tty = tty or option not in ("-i", "--stdin")
-        else:
-            raise click.UsageError(f"unknown option {option}; put -- before the program")
-    if rest and rest[0] == "--":
-        rest.pop(0)
-    if not rest:
-        raise click.UsageError("no program given; gatewright lab exec POD -- PROGRAM [ARGUMENT...]")
-    sys.exit(client.execute(name, client.pod_of(name, pod, namespace), rest, container=container, stdin=stdin, tty=tty))
+def _require(named: Manifests) -> None:
+    if not named.places:
+        raise click.UsageError("nothing to read: name manifests with -f or -k")
 
 
 @command.command()
-@_name
-@_NAMESPACE
-@_CONTAINER
-@click.option("--tail", type=click.IntRange(0), help="Only the last lines.")
-@click.argument("pod")
-def logs(name: str, namespace: str, container: str | None, tail: int | None, pod: str) -> None:
-    """Print what a container of POD printed (the last megabyte of it)."""
-    from gatewright.lab import client
-
-    text = client.logs(name, client.pod_of(name, pod, namespace), container, tail)
-    if text:
-        click.echo(text)
+@lab_name
+@TIMEOUT
+def wait(name: str, timeout: float) -> None:
+    """Wait until every pod is ready and the policies are in every kernel."""
+    settle(name, True, timeout)
 
 
 @command.command()
-@_name
+@lab_name
 @click.option("-n", "--namespace", help="Only what is in this namespace.")
-@_OUTPUT
+@OUTPUT
 def status(name: str, namespace: str | None, output: str) -> None:
-    """Show a lab: its network, pods, Services and policies, and whether the policies are enforced."""
+    """Show a lab: its network, nodes, pods, Services and policies, and whether the policies are enforced."""
     from gatewright.lab import client
     from gatewright.report.lab import status_text
 
@@ -215,8 +206,19 @@ def status(name: str, namespace: str | None, output: str) -> None:
     click.echo(json.dumps(state, indent=2) if output == "json" else status_text(name, state, namespace))
 
 
+@command.command()
+@lab_name
+@click.option("--path", is_flag=True, help="Print where the file is instead.")
+def kubeconfig(name: str, path: bool) -> None:
+    """Print the lab's kubeconfig."""
+    from gatewright.lab import client
+
+    found = client.kubeconfig(name)
+    click.echo(str(found) if path else found.read_text().rstrip())
+
+
 @command.command(name="list")
-@_OUTPUT
+@OUTPUT
 def list_labs(output: str) -> None:
     """List your labs."""
     from gatewright.lab import client
@@ -233,10 +235,10 @@ def list_labs(output: str) -> None:
 
 
 @command.command()
-@_name
+@lab_name
 @click.option("--all", "every", is_flag=True, help="Every lab of yours.")
 def down(name: str, every: bool) -> None:
-    """Stop a lab; nothing of it is left."""
+    """Take a lab down; nothing of it is left, and its context is gone from your kubeconfig."""
     from gatewright.lab import client
 
     names = [one.name for one in client.listed()] if every else [name]
@@ -244,75 +246,5 @@ def down(name: str, every: bool) -> None:
         click.echo(f"lab {one} is down" if client.down(one) else f"lab {one} is not up")
 
 
-@command.command()
-@_name
-@click.option("--from", "sources", multiple=True, metavar="POD", help="Only from this pod, or `outside`.")
-@click.option("--to", "destinations", multiple=True, metavar="POD", help="Only to this pod.")
-@click.option("--port", "ports", multiple=True, metavar="[PROTO/]PORT", help="Also this port, besides the declared.")
-@click.option("-n", "--namespace", help="Only pods of this namespace.  [default: all but kube-system]")
-@click.option("--family", type=click.Choice(["4", "6", "both"]), default="4", show_default=True, help="Address family.")
-@click.option("--addresses", "only", flag_value="addresses", help="Only by pod address.")
-@click.option("--services", "only", flag_value="services", help="Only through Services.")
-@click.option("--strict", is_flag=True, help="Exit with 1 also for what a flat network does not enforce.")
-@click.option(
-    "--timeout", type=click.FloatRange(0.05, 30), default=0.4, show_default=True, help="Seconds of one attempt of two."
-)
-@click.option("-o", "--output", type=click.Choice(["table", "json", "junit"]), default="table", show_default=True)
-def probe(
-    name: str,
-    sources: tuple[str, ...],
-    destinations: tuple[str, ...],
-    ports: tuple[str, ...],
-    namespace: str | None,
-    family: str,
-    only: str | None,
-    strict: bool,
-    timeout: float,
-    output: str,
-) -> None:
-    """Open real connections between the pods, and compare each with what the policies say.
-
-    Tries every pair of pods (and from the host outside) on the declared ports, by pod address and through Services.
-    Exits with 1 when a packet and a prediction differ; on a flat network, which enforces nothing, only with --strict.
-    """
-    from gatewright.probe.lab import Question
-    from gatewright.probe.lab import probe as run
-    from gatewright.probe.matrix import Agreement, parse_port
-    from gatewright.report.matrix import MatrixRow, as_json, as_junit, as_table
-
-    try:
-        wanted = tuple(parse_port(text) for text in ports)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--port") from error
-    families = {"4": (4,), "6": (6,), "both": (4, 6)}[family]
-    question = Question(
-        sources, destinations, namespace, wanted, families, only != "services", only != "addresses", timeout
-    )
-    with progress("opening connections"):
-        rows, state = run(name, question)
-    shown = [
-        MatrixRow(
-            source=row.connection.source,
-            destination=row.connection.destination,
-            address=row.connection.address,
-            port=f"{row.connection.protocol} {row.connection.port}",
-            predicted=row.connection.predicted.value,
-            measured=row.result,
-            reached=row.reached,
-            agrees=None if row.agreement is Agreement.UNKNOWN else row.agreement is Agreement.SAME,
-            policies=row.connection.policies,
-            detail=row.detail,
-        )
-        for row in rows
-    ]
-    if output == "table":
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        text = as_table(shown, enforces=state["enforces"], width=width)
-    else:
-        text = {"json": as_json, "junit": as_junit}[output](shown, enforces=state["enforces"])
-    click.echo(text)
-    unexpected = any(row.agrees is False and (state["enforces"] or strict or not row.reached) for row in shown)
-    sys.exit(1 if unexpected else 0)
-
-
-command.add_command(lab_api.command)
+for verb in (*lab_pods.VERBS, *lab_nodes.VERBS, lab_conformance.conformance, lab_api.command):
+    command.add_command(verb)

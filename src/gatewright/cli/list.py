@@ -6,6 +6,7 @@ import click
 
 from gatewright.cli import options
 from gatewright.cli.asked import Asked, filters
+from gatewright.cli.enforced import opening, require_enforced
 from gatewright.cli.given import Sources, sources
 from gatewright.cli.progress import progress
 from gatewright.engine.view import Answer
@@ -17,8 +18,11 @@ from gatewright.report import formats
 @options.by
 @filters
 @options.pod_cidrs
+@require_enforced
 @options.output(*options.FORMATS)
-def command(given: Sources, by: str, asked: Asked, pod_cidrs: tuple[str, ...], output: str) -> None:
+def command(
+    given: Sources, by: str, asked: Asked, pod_cidrs: tuple[str, ...], require_enforced: bool, output: str
+) -> None:
     """Show every connection that the policies allow.
 
     Between pods and workloads, and with addresses outside. A pod that no policy selects for a direction may do
@@ -32,6 +36,7 @@ def command(given: Sources, by: str, asked: Asked, pod_cidrs: tuple[str, ...], o
       kubectl get all,netpol,ns -A -o yaml | gatewright list -f -
     """
     loaded = given.load(everything=asked.everything)
+    lowest = opening(given, require_enforced)
     compiled = loaded.compiled(pod_cidrs)
     kept = asked.filter((compiled,), loaded.namespace)
     with progress("finding what is allowed"):
@@ -43,4 +48,4 @@ def command(given: Sources, by: str, asked: Asked, pod_cidrs: tuple[str, ...], o
         nobody = "No pod or workload was read, so no connections."
         click.echo("No connections." if compiled.endpoints else nobody, err=True)
     click.echo(text, nl=False)
-    loaded.finish()
+    loaded.finish(lowest)

@@ -29,7 +29,7 @@ from gatewright.kernel.errors import NetlinkFailed
 from gatewright.kernel.netlink import NESTED, NETLINK_NETFILTER, Netlink, attribute, attributes, dump
 from gatewright.kernel.options import Options
 
-_NEW, _GET, _GET_CPU_STATISTICS, _GET_STATISTICS = 1 << 8, 1 << 8 | 1, 1 << 8 | 4, 1 << 8 | 5
+_NEW, _GET, _DELETE, _GET_CPU_STATISTICS, _GET_STATISTICS = (1 << 8 | number for number in (0, 1, 2, 4, 5))
 _ORIGINAL, _REPLY, _STATUS, _MARK, _ZONE, _MARK_MASK = 1, 2, 3, 8, 18, 21
 _ADDRESSES, _PROTOCOL = 1, 2
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
@@ -39,6 +39,9 @@ _ENTRIES, _MOST_ENTRIES = 1, 2
 _INSERT_FAILED, _DROPPED, _EARLY_DROPPED = 9, 10, 11
 _SOURCE_ADDRESS = {2: (4, 1), 10: (16, 3)}
 """Size and attribute of a source address, by family."""
+_PROTOCOL_PLACE = {2: 36, 10: 60}
+"""Where the protocol of the first tuple stands in an answer, by family."""
+_PROTOCOL_HEAD = struct.pack("=HH", 5, _NUMBER)
 _HEADS = struct.Struct("=HHxxHxxH")
 """Length and kind of a tuple, kind of what it begins with, kind of what that begins with: a source address."""
 
@@ -122,6 +125,38 @@ def forget_marks(mask: int = Options().revoked_mask) -> int:
     """Takes the mark of ended connections from all that have it; from how many. Raises NotPermitted, NetlinkFailed."""
     with Netlink(NETLINK_NETFILTER) as netlink:
         return sum(_set_mark(netlink, flow, 0, mask) for flow in flows() if flow.mark & mask == mask)
+
+
+def forget(unwanted: Callable[[Flow], bool], protocol: int) -> int:
+    """Deletes the entries of a protocol that are unwanted; how many. Raises NotPermitted, NetlinkFailed.
+
+    For protocols without connections: the next packet begins anew, and destinations are translated as they now are.
+    """
+    entries = (_flow(attributes(answer[4:])) for answer in _ask(_GET, _header(0), _of_protocol(protocol)))
+    gone = [flow for flow in entries if flow.protocol == protocol and unwanted(flow)]
+    with Netlink(NETLINK_NETFILTER) as netlink:
+        return sum(_delete(netlink, flow) for flow in gone)
+
+
+def _of_protocol(protocol: int) -> Callable[[bytes], bool]:
+    """Puts aside what is of another protocol, before it is decoded; what looks unusual is kept."""
+
+    def keep(answer: bytes) -> bool:
+        place = _PROTOCOL_PLACE.get(answer[0], 0)
+        return answer[place - 4 : place] != _PROTOCOL_HEAD or answer[place] == protocol
+
+    return keep
+
+
+def _delete(netlink: Netlink, flow: Flow) -> bool:
+    """Whether the entry was still there."""
+    try:
+        netlink.order(_DELETE, _header(flow.source.version) + flow.key)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise NetlinkFailed(f"a connection cannot be forgotten: {error.strerror}") from error
+    return True
 
 
 def flows(pods: Collection[IPAddress] | None = None) -> Iterator[Flow]:

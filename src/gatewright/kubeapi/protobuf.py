@@ -121,7 +121,8 @@ def _set(tree: dict[str, Any], name: str, field: Field, value: Value, depth: int
         tree.setdefault(name, {})[_text(pair.get(1, b""))] = _value(wanted.item, pair.get(2, b""), depth)
     else:
         read = _value(wanted, value, depth)
-        if read not in ("", 0, None, {}) or isinstance(read, bool) or (read == {} and not field.present):
+        empty = read in ("", 0, {}) and (field.present or not field.kept_empty) and not field.pointer
+        if read is not None and (not empty or (read is False and field.present)):
             tree[name] = read
 
 

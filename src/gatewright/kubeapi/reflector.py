@@ -42,7 +42,7 @@ from gatewright.kubeapi.held import Gathering, Held
 from gatewright.kubeapi.status import Status, decode, failure, said
 from gatewright.kubeapi.updates import Update, Updates
 from gatewright.objects.api import NotAList
-from gatewright.objects.watched import Event, Item, NotAnEvent, Reader
+from gatewright.objects.watched import Event, Item, ItemReader, NotAnEvent
 
 PAGE = 500
 """Objects of one page, as kubectl and client-go ask for them."""
@@ -95,7 +95,13 @@ class Reflector:
     """The state machine of one kind. Not for several threads."""
 
     def __init__(
-        self, reader: Reader, chance: Callable[[], float], *, optional: bool, streaming: bool = True, fields: str = ""
+        self,
+        reader: ItemReader,
+        chance: Callable[[], float],
+        *,
+        optional: bool,
+        streaming: bool = True,
+        fields: str = "",
     ) -> None:
         """`chance` gives numbers in [0, 1); `optional` kinds may not be there; `fields` is a field selector."""
         self.held = Held()

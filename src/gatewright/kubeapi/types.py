@@ -55,6 +55,7 @@ class Type:
 class Field:
     """A struct's field. `present`: an encoder writes it even where it is empty. `patch_key` merges a strategic patch.
 
+    `pointer`: a scalar, list or map whose zero differs from its absence.
     `number` is its number in protobuf (0: it has none), `merges` whether strategic patches merge the list, `retains`
     whether they may name the keys to keep.
     """
@@ -63,14 +64,18 @@ class Field:
     number: int = 0
     required: bool = False
     present: bool = False
+    pointer: bool = False
     merges: bool = False
     retains: bool = False
     patch_key: str = ""
 
     @property
     def kept_empty(self) -> bool:
-        """Whether an object that has an empty value here keeps it: Go leaves out empty lists and maps (`omitempty`)."""
-        return self.present or self.type.kind not in ("list", "map") or self.type.schema is not None
+        """Whether an object that has an empty value here keeps it.
+
+        Go leaves out empty lists, empty maps and scalars that are zero (`omitempty`), not those behind a pointer.
+        """
+        return self.present or self.pointer or self.type.kind in ("struct", "raw") or self.type.schema is not None
 
 
 class _Table(msgspec.Struct):
@@ -120,6 +125,7 @@ class TypeTable:
                 number,
                 required="required" in details,
                 present="present" in details,
+                pointer="pointer" in details,
                 merges="merge" in strategy,
                 retains="retainKeys" in strategy,
                 patch_key=details.get("patchKey", ""),

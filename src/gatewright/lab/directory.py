@@ -46,6 +46,35 @@ class LabDirectory:
         return self.path / "lab.log"
 
     @property
+    def logs(self) -> Path:
+        """One file a component."""
+        return self.path / "logs"
+
+    @property
+    def api(self) -> Path:
+        """The state and the keys of the API endpoint."""
+        return self.path / "api"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """For whoever is outside the lab."""
+        return self.path / "kubeconfig"
+
+    @property
+    def merged(self) -> Path:
+        """Says which kubeconfig of the user's has the lab's context."""
+        return self.path / "merged"
+
+    @property
+    def internal_kubeconfig(self) -> Path:
+        """For whoever is inside the lab's network."""
+        return self.path / "internal.kubeconfig"
+
+    def machine(self, name: str) -> MachineDirectory:
+        """The directory of a node, or of the outside host."""
+        return MachineDirectory(self.path / "nodes" / name)
+
+    @property
     def pod_logs(self) -> Path:
         """One file a container."""
         return self.path / "logs"
@@ -81,6 +110,38 @@ class LabDirectory:
     def remove(self) -> None:
         """Remove the directory and what is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDirectory:
+    """The directory of one node of a lab."""
+
+    path: Path
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where its agent answers."""
+        return self.path / "agent.sock"
+
+    @property
+    def runtime_socket(self) -> Path:
+        """Where its runtime answers."""
+        return self.path / "runtime.sock"
+
+    @property
+    def pods(self) -> Path:
+        """What its runtime keeps: the logs of containers."""
+        return self.path / "pods"
+
+    @property
+    def kubelet(self) -> Path:
+        """The keys of its kubelet."""
+        return self.path / "kubelet"
+
+    def prepare(self) -> None:
+        """Make the directory, where it is missing."""
+        for one in (self.path, self.pods, self.kubelet):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def start_time(pid: int) -> int | None:

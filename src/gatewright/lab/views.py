@@ -1,67 +1,121 @@
-"""What a lab tells about itself: pods and Services as `lab status` shows them, and why a pod is not ready."""
+"""A lab as `lab status` shows it, from its API's objects and what the nodes say of themselves. Pure."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from gatewright.lab import pods, services
-from gatewright.lab.containerlog import tail
-from gatewright.lab.directory import LabDirectory
-from gatewright.lab.pods import RunningPod
-from gatewright.lab.services import Allocation, Backend
-from gatewright.lab.wire import Message
-from gatewright.objects.core import Service
+from gatewright.lab.api.resources import Tree
+from gatewright.lab.api.tables import cells
+from gatewright.lab.runtime.model import COMMAND, SKIPPED, PodState
 
-_LAST_LINES = 5
+Json = dict[str, Any]
 
 
-def pod_status(pod: RunningPod) -> Message:
-    """One pod."""
-    spec = pod.plan.pod.spec
-    running = [pod.containers.get(one.name, {}) for one in spec.containers]
-    up = sum(1 for one in running if one.get("state") == "running") if pod.ready else 0
-    notes = [f"container {name}: {one['note']}" for name, one in pod.containers.items() if one.get("note")]
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects of a lab's API, by kind."""
+
+    pods: list[Tree] = field(default_factory=list)
+    services: list[Tree] = field(default_factory=list)
+    slices: list[Tree] = field(default_factory=list)
+    nodes: list[Tree] = field(default_factory=list)
+    policies: list[Tree] = field(default_factory=list)
+    replica_sets: list[Tree] = field(default_factory=list)
+
+
+def pod_status(pod: Tree, owners: Mapping[str, str], held: PodState | None) -> Json:
+    """One pod. `owners` are those of ReplicaSets by uid; `held` is what its node's runtime runs of it."""
+    metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
+    row = cells("Pod", pod)
+    programs = {one["name"]: (one.get("command") or one.get("args") or [""])[0] for one in spec["containers"]}
+    main = [one for one in held.containers if one.name in programs and one.runs != SKIPPED] if held else []
+    runs = {posixpath.basename(programs[one.name]) if one.runs == COMMAND else one.runs for one in main}
     return {
-        "namespace": pod.plan.pod.namespace,
-        "name": pod.plan.pod.name,
-        "owner": pod.plan.owner,
-        "ready": f"{up}/{len(spec.containers)}",
-        "isReady": pod.ready,
-        "status": pod.status,
-        "restarts": pod.restarts,
-        "addresses": [str(address) for address in pod.addresses],
-        "runs": pods.runs(pod),
-        "notes": [*pod.notes, *notes],
-        "labels": pod.plan.pod.labels,
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "owner": owner_of(pod, owners),
+        "ready": row[1],
+        "isReady": is_ready(pod),
+        "status": row[2],
+        "restarts": sum(one.get("restartCount", 0) for one in status.get("containerStatuses") or ()),
+        "addresses": [one["ip"] for one in status.get("podIPs") or ()],
+        "node": spec.get("nodeName", ""),
+        "runs": ", ".join(sorted(runs)),
+        "notes": [f"container {one.name}: {one.note}" for one in held.containers if one.note] if held else [],
+        "labels": metadata.get("labels") or {},
     }
 
 
-def service_status(service: Service, allocations: Mapping[str, Allocation], backends: Iterable[Backend]) -> Message:
-    """One Service."""
-    allocation = allocations[f"{service.namespace}/{service.name}"]
+def owner_of(pod: Tree, owners: Mapping[str, str]) -> str:
+    """The workload that a pod belongs to, `Deployment/web`; empty for a bare pod."""
+    reference = next(iter(pod["metadata"].get("ownerReferences") or ()), None)
+    if reference is None:
+        return ""
+    return owners.get(reference["uid"], f"{reference['kind']}/{reference['name']}")
+
+
+def deployments(replica_sets: Iterable[Tree]) -> dict[str, str]:
+    """Which Deployment each ReplicaSet belongs to, by the ReplicaSet's uid."""
     return {
-        "namespace": service.namespace,
-        "name": service.name,
-        "type": service.spec.type,
-        "addresses": [str(address) for address in allocation.addresses],
-        "headless": services.is_headless(service),
-        "externalName": service.spec.external_name,
+        one["metadata"]["uid"]: f"{reference['kind']}/{reference['name']}"
+        for one in replica_sets
+        for reference in one["metadata"].get("ownerReferences") or ()
+    }
+
+
+def is_ready(pod: Tree) -> bool:
+    """Whether the pod is ready, by its conditions."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def service_status(service: Tree, slices: Iterable[Tree]) -> Json:
+    """One Service; `slices` are all EndpointSlices."""
+    metadata, spec = service["metadata"], service["spec"]
+    mine = [one for one in slices if _service_of(one) == (metadata["namespace"], metadata["name"])]
+    targets = [endpoint.get("targetRef") or {} for one in mine for endpoint in _ready(one)]
+    addresses = [] if spec.get("clusterIP") in (None, "", "None") else spec.get("clusterIPs") or [spec["clusterIP"]]
+    return {
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "type": spec.get("type", "ClusterIP"),
+        "addresses": addresses,
+        "headless": spec.get("clusterIP") == "None",
+        "externalName": spec.get("externalName", ""),
         "ports": [
-            {"name": port.name, "port": port.port, "protocol": port.protocol, "nodePort": node_port}
-            for port, node_port in zip(service.spec.ports, allocation.node_ports, strict=True)
+            {
+                "name": port.get("name", ""),
+                "port": port["port"],
+                "protocol": port.get("protocol", "TCP"),
+                "nodePort": port.get("nodePort", 0),
+            }
+            for port in spec.get("ports") or ()
         ],
-        "backends": [f"{one.pod.namespace}/{one.pod.name}" for one in services.serving(service, backends)],
+        "backends": sorted({f"{one['namespace']}/{one['name']}" for one in targets if one.get("kind") == "Pod"}),
     }
 
 
-def why(directory: LabDirectory, pod: RunningPod) -> Message:
-    """Why a pod is not ready, and the end of what it printed."""
-    reason = pod.failed or pod.status
-    closed = sorted(pod.tcp_ports - pod.accepted)
-    if not pod.failed and pod.status == "Running" and closed:
-        reason = f"does not accept connections on TCP {','.join(map(str, closed))}"
-    lines: list[str] = []
-    for container in (*pod.plan.pod.spec.init_containers, *pod.plan.pod.spec.containers):
-        path = pods.log_path(directory, pod.plan.pod.namespace, pod.plan.pod.name, container.name)
-        lines += tail(path, _LAST_LINES).splitlines()
-    return {"pod": pod.key, "why": reason, "log": lines[-_LAST_LINES:]}
+def _service_of(endpoint_slice: Tree) -> tuple[str, str]:
+    metadata = endpoint_slice["metadata"]
+    return metadata["namespace"], (metadata.get("labels") or {}).get("kubernetes.io/service-name", "")
+
+
+def _ready(endpoint_slice: Tree) -> list[Tree]:
+    endpoints: list[Tree] = endpoint_slice.get("endpoints") or []
+    return [one for one in endpoints if (one.get("conditions") or {}).get("ready", True)]
+
+
+def node_status(node: Json, tree: Tree | None, agent: Json) -> Json:
+    """One node: what the lab says of the machine, what the API says of its Node, what its agent says of itself."""
+    spec, status = ((tree or {}).get(part) or {} for part in ("spec", "status"))
+    conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
+    return {
+        **node,
+        "ready": conditions.get("Ready") == "True",
+        "podCIDRs": spec.get("podCIDRs") or [],
+        "agent": agent.get("state", ""),
+        "agentProblems": agent.get("problems", []),
+    }

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Generator
+from asyncio import sslproto
+from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ class Keys:
     certificate: Path
     key: Path
     clients: Path | None = None
+
+
+sslproto.SSLProtocol.max_size = 32 * 1024
+"""Bytes that asyncio sets aside for each TLS connection; its own 256 KiB are many times what a watcher ever sends."""
 
 
 class _Server(uvicorn.Server):
@@ -57,8 +62,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any, listening: socket.socket, keys: Keys) -> AsyncIterator[None]:
-    """Answer by an ASGI application until the block ends. Raises LabError.
+async def serving(app: Any, listening: socket.socket | Sequence[socket.socket], keys: Keys) -> AsyncIterator[None]:
+    """Answer on one socket or several by an ASGI application until the block ends. Raises LabError.
 
     No pings of the server's own: a client whose terminal is stopped answers none, and is there all the same.
     """
@@ -82,7 +87,8 @@ async def serving(app: Any, listening: socket.socket, keys: Keys) -> AsyncIterat
         timeout_keep_alive=75,
     )
     server = _Server(config)
-    task = asyncio.get_running_loop().create_task(server.serve([listening]))
+    sockets = [listening] if isinstance(listening, socket.socket) else list(listening)
+    task = asyncio.get_running_loop().create_task(server.serve(sockets))
     try:
         while not server.started and not task.done():
             await asyncio.sleep(0.005)

@@ -164,6 +164,18 @@ class ServicePort(Lenient, frozen=True):
     node_port: int = 0
 
 
+class ClientIPConfig(Lenient, frozen=True):
+    """core/v1 ClientIPConfig."""
+
+    timeout_seconds: int = 10800
+
+
+class SessionAffinityConfig(Lenient, frozen=True):
+    """core/v1 SessionAffinityConfig."""
+
+    client_ip: ClientIPConfig | None = msgspec.field(default=None, name="clientIP")
+
+
 class ServiceSpec(Lenient, frozen=True):
     """core/v1 ServiceSpec, the fields that decide where a connection ends."""
 
@@ -177,7 +189,9 @@ class ServiceSpec(Lenient, frozen=True):
     load_balancer_source_ranges: tuple[str, ...] = ()
     external_name: str = ""
     external_traffic_policy: str = "Cluster"
+    internal_traffic_policy: str = "Cluster"
     session_affinity: str = "None"
+    session_affinity_config: SessionAffinityConfig | None = None
     publish_not_ready_addresses: bool = False
     ip_families: tuple[str, ...] = ()
     ip_family_policy: str = ""

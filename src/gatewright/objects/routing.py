@@ -22,11 +22,37 @@ class TargetReference(Lenient, frozen=True):
     name: str = ""
 
 
+class EndpointConditions(Lenient, frozen=True):
+    """discovery/v1 EndpointConditions. What is not said counts as ready and serving, and as not terminating."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
 class SliceEndpoint(Lenient, frozen=True):
-    """discovery/v1 Endpoint: addresses of one thing, and the pod it is, if it is one."""
+    """discovery/v1 Endpoint: addresses of one thing, the pod it is, if it is one, and where and how it is."""
 
     addresses: tuple[str, ...] = ()
     target_ref: TargetReference | None = None
+    conditions: EndpointConditions = EndpointConditions()
+    hostname: str = ""
+    node_name: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it gets connections."""
+        return self.conditions.ready is not False
+
+    @property
+    def serving(self) -> bool:
+        """Whether it would answer, terminating or not."""
+        return self.ready if self.conditions.serving is None else self.conditions.serving
+
+    @property
+    def terminating(self) -> bool:
+        """Whether it is on its way out."""
+        return self.conditions.terminating is True
 
 
 class EndpointPort(Lenient, frozen=True):

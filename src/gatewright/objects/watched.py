@@ -8,6 +8,7 @@ Only what names no object at all is no answer of an API server (`NotAList`, `Not
 from __future__ import annotations
 
 import sys
+from typing import Protocol
 
 import msgspec
 
@@ -61,6 +62,32 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     resource_version: str = ""
     initial_events_end: bool = False
     status: msgspec.Raw = msgspec.Raw()
+
+
+class ItemReader(Protocol):
+    """Reads the lists and events of one resource: what a watch has to know of what it follows."""
+
+    name: str
+    """The kind."""
+    group: str
+    version: str
+
+    @property
+    def path(self) -> str:
+        """Where an API server serves all objects of the kind."""
+
+    @property
+    def group_path(self) -> str:
+        """Where an API server says in which versions it serves the group."""
+
+    def versions(self, data: bytes | bytearray) -> tuple[str, ...]:
+        """The versions that an answer from there names. Raises NotAList."""
+
+    def page(self, data: bytes | bytearray) -> ItemPage:
+        """One page of a list. Raises NotAList."""
+
+    def event(self, line: bytes) -> Event:
+        """One line of a watch. Raises NotAnEvent."""
 
 
 class _Meta(Lenient, frozen=True):

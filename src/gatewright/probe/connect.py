@@ -2,10 +2,11 @@
 
 Standard library only, JSON in and JSON out, so that it can run anywhere. One process serves all sources: a socket stays
 in the network namespace it was made in. Every attempt is a new socket with a port of its own, so that no answer to an
-earlier one and no connection the kernel still remembers can be taken for it. What is heard is told apart carefully:
+earlier one and no connection the kernel still remembers can be taken for it. SCTP is asked by packets made by hand on
+raw sockets, since many kernels have none. What is heard is told apart carefully:
 
 - `open`: the connection was accepted, or the datagram answered;
-- `refused`: a reset, or ICMP port unreachable: the packet got through, and nobody listens;
+- `refused`: a reset, an abort, or ICMP port or protocol unreachable: it got through, and nobody listens;
 - `rejected`: ICMP administratively prohibited: something on the way said no;
 - `dropped`: silence, in every attempt;
 - `unknown`: silence from a UDP port that may just not answer;
@@ -17,21 +18,32 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+import secrets
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from gatewright.lab import linux
+from gatewright.probe import sctp
 
+T = TypeVar("T")
 OPEN, REFUSED, REJECTED, DROPPED, UNKNOWN, ERROR = "open", "refused", "rejected", "dropped", "unknown", "error"
-IN_FLIGHT = 400
-"""Connections that are tried at the same time; each is one descriptor."""
+IN_FLIGHT = 2000
+"""Connections that are tried at the same time, at most; each is one descriptor."""
+_SPARE_DESCRIPTORS = 64
+_LOOK_EVERY = 0.02
+"""Seconds between looks at what has been silent for too long."""
 _RESEND = 0.2
+_FIRST_PORT, _PORTS = 20000, 40000
+"""The ports that SCTP is asked from."""
 _QUERY = bytes.fromhex("4757 0100 0001 0000 0000 0000 00 0002 0001")
 """What is sent over UDP: a DNS query for the root's name servers, so that a name server answers too."""
+_NOBODY = (errno.ECONNREFUSED, errno.ENOPROTOOPT, errno.EPROTO)
+"""Port unreachable, protocol unreachable, and how IPv6 calls that (an unknown next header)."""
 _PROHIBITED = (errno.EHOSTUNREACH, errno.EACCES, errno.EPERM)
 
 
@@ -43,14 +55,15 @@ class _Attempt:
     handle: socket.socket | None = None
     started: float = 0.0
     sent: float = 0.0
+    packet: bytes = _QUERY
 
 
 def measure(request: bytes) -> bytes:
     """Answer one request.
 
     `{"timeout": seconds of one attempt, "attempts": n, "targets": [{"source": pid or path of a network namespace,
-    "address", "protocol": "TCP" or "UDP", "port", "answers": whether a UDP listener there would answer}]}` gives a list
-    of `{"result", "seconds", "detail"}` in the same order.
+    "address", "protocol": "TCP", "UDP" or "SCTP", "port", "answers": whether a UDP listener there would answer}]}`
+    gives a list of `{"result", "seconds", "detail"}` in the same order.
     """
     asked = json.loads(request)
     targets: list[dict[str, Any]] = asked["targets"]
@@ -73,9 +86,11 @@ def _run(waiting: list[_Attempt], timeout: float, attempts: int) -> Iterator[tup
     poll = select.epoll()
     running: dict[int, _Attempt] = {}
     queue = list(reversed(waiting))
+    at_once = _at_once()
     here: object = None
+    looked = 0.0
     while queue or running:
-        while queue and len(running) < IN_FLIGHT:
+        while queue and len(running) < at_once:
             attempt = queue.pop()
             try:
                 if attempt.target["source"] != here:
@@ -94,16 +109,19 @@ def _run(waiting: list[_Attempt], timeout: float, attempts: int) -> Iterator[tup
             events = select.EPOLLOUT if attempt.target["protocol"] == "TCP" else select.EPOLLIN
             poll.register(attempt.handle, events)
             running[attempt.handle.fileno()] = attempt
-        for number, _ in poll.poll(0.02, IN_FLIGHT):
-            attempt = running.pop(number)
-            poll.unregister(number)
-            yield attempt, *_outcome(attempt)
-            _close(attempt)
+        for number, _ in poll.poll(_LOOK_EVERY, IN_FLIGHT):
+            outcome = _outcome(running[number])
+            if outcome is not None:
+                poll.unregister(number)
+                attempt = running.pop(number)
+                yield attempt, *outcome
+                _close(attempt)
+        if time.monotonic() - looked < _LOOK_EVERY:
+            continue
+        looked = time.monotonic()
         for number, attempt in list(running.items()):
-            spent = time.monotonic() - attempt.sent
-            if attempt.target["protocol"] == "UDP" and spent > _RESEND and spent < timeout:
-                _send(attempt)
-            if time.monotonic() - attempt.started < timeout * (attempt.number + 1):
+            _send_again(attempt, looked, timeout)
+            if looked - attempt.started < timeout * (attempt.number + 1):
                 continue
             del running[number]
             poll.unregister(number)
@@ -117,6 +135,27 @@ def _run(waiting: list[_Attempt], timeout: float, attempts: int) -> Iterator[tup
     poll.close()
 
 
+def _at_once() -> int:
+    """How many connections may be open at once: as many as this process may have descriptors for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = IN_FLIGHT + _SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return IN_FLIGHT if soft == resource.RLIM_INFINITY else max(1, min(IN_FLIGHT, soft - _SPARE_DESCRIPTORS))
+
+
+def within(source: int | str, action: Callable[[], T]) -> T:
+    """What the action returns when it runs in the network of a process or of a namespace's path. Raises OSError."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        _join(source)
+        return action()
+    finally:
+        linux.setns(own, linux.NEWNET)
+        os.close(own)
+
+
 def _join(source: int | str) -> None:
     handle = os.pidfd_open(source) if isinstance(source, int) else os.open(source, os.O_RDONLY)
     try:
@@ -128,12 +167,19 @@ def _join(source: int | str) -> None:
 def _begin(attempt: _Attempt) -> int:
     target = attempt.target
     family = socket.AF_INET6 if ":" in target["address"] else socket.AF_INET
-    kind = socket.SOCK_STREAM if target["protocol"] == "TCP" else socket.SOCK_DGRAM
-    attempt.handle = socket.socket(family, kind)
+    port = target["port"]
+    if target["protocol"] == "SCTP":
+        attempt.handle = socket.socket(family, socket.SOCK_RAW, sctp.PROTOCOL)
+        own = _FIRST_PORT + secrets.randbelow(_PORTS)
+        attempt.packet = sctp.init(own, port, 1 + secrets.randbelow(0xFFFFFFFF))
+        port = 0  # a raw socket has none
+    else:
+        kind = socket.SOCK_STREAM if target["protocol"] == "TCP" else socket.SOCK_DGRAM
+        attempt.handle = socket.socket(family, kind)
     attempt.handle.setblocking(False)
     attempt.started = attempt.started or time.monotonic()
-    code = attempt.handle.connect_ex((target["address"], target["port"]))
-    if code == 0 and kind == socket.SOCK_DGRAM:
+    code = attempt.handle.connect_ex((target["address"], port))
+    if code == 0 and target["protocol"] != "TCP":
         _send(attempt)
     return code
 
@@ -142,22 +188,35 @@ def _send(attempt: _Attempt) -> None:
     assert attempt.handle is not None
     attempt.sent = time.monotonic()
     try:
-        attempt.handle.send(_QUERY)
+        attempt.handle.send(attempt.packet)
     except BlockingIOError:
         return
     except OSError as error:  # the answer to the datagram before: the poll tells it too, but send has taken it
         attempt.target["heard"] = error.errno
 
 
-def _outcome(attempt: _Attempt) -> tuple[str, str]:
+def _send_again(attempt: _Attempt, now: float, timeout: float) -> None:
+    """TCP repeats itself, the others must be helped."""
+    if attempt.target["protocol"] != "TCP" and _RESEND < now - attempt.sent < timeout:
+        _send(attempt)
+
+
+def _outcome(attempt: _Attempt) -> tuple[str, str] | None:
+    """What a socket that has something to say has heard; None where it was nothing to the point."""
     assert attempt.handle is not None
     if attempt.target["protocol"] == "TCP":
         return _heard(attempt, attempt.handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
     try:
-        attempt.handle.recv(65535)
+        data = attempt.handle.recv(65535)
     except OSError as error:
         return _heard(attempt, error.errno or 0)
-    return OPEN, ""
+    if attempt.target["protocol"] == "UDP":
+        return OPEN, ""
+    head = (data[0] & 15) * 4 if attempt.handle.family == socket.AF_INET else 0
+    kind = sctp.answer_to(attempt.packet, data[head:])
+    if kind is None:  # every raw socket of the network hears what comes for any of them
+        return None
+    return (OPEN, "") if kind == sctp.INIT_ACK else (REFUSED, "aborted")
 
 
 def _heard(attempt: _Attempt, code: int) -> tuple[str, str]:
@@ -165,7 +224,7 @@ def _heard(attempt: _Attempt, code: int) -> tuple[str, str]:
     if code == 0:
         return OPEN, ""
     detail = os.strerror(code)
-    if code == errno.ECONNREFUSED:
+    if code in _NOBODY:
         return REFUSED, detail
     return (REJECTED if code in _PROHIBITED else ERROR), detail
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewright.engine.addresses import parse_address
-from gatewright.engine.compile import compile_snapshot
+from gatewright.engine.addresses import IPAddress, parse_address
+from gatewright.engine.backends import Backends
+from gatewright.engine.compile import Compiled, compile_snapshot
+from gatewright.engine.model import Endpoint
 from gatewright.engine.ports import Protocol
 from gatewright.engine.snapshot import Snapshot
 from gatewright.errors import GatewrightError
 from gatewright.lab import client
-from gatewright.lab.services import target_port
 from gatewright.objects.core import Pod, Service
-from gatewright.objects.meta import Object
 from gatewright.probe import connect
 from gatewright.probe.matrix import OUTSIDE, Cluster, Port, Row, Selection, ServiceFront, measured, plan, requests
 
@@ -41,7 +41,7 @@ class Question:
 def probe(name: str, question: Question) -> tuple[tuple[Row, ...], Mapping[str, Any]]:
     """Measure a lab. Returns the rows, and the state of the lab as `lab status` has it. Raises GatewrightError."""
     state = client.status(name)
-    objects, pids = client.objects(name)
+    objects, pids = client.objects(name), client.pids(name)
     compiled = compile_snapshot(Snapshot.of(objects, pod_cidrs=state["podCIDRs"]))
     pods = [pod for pod in objects if isinstance(pod, Pod)]
     usual = [
@@ -59,7 +59,7 @@ def probe(name: str, question: Question) -> tuple[tuple[Row, ...], Mapping[str, 
     )
     outside = tuple(parse_address(text) for text in state["outsideAddresses"])
     answering = frozenset(f"{pod['namespace']}/{pod['name']}" for pod in state["pods"] if pod["runs"] in _ANSWERING)
-    cluster = Cluster(compiled, outside, fronts(objects, state), answering)
+    cluster = Cluster(compiled, outside, fronts(compiled, state), answering)
     connections = plan(cluster, selection)
     asked = {"timeout": question.timeout, "attempts": _ATTEMPTS, "targets": requests(connections, pids)}
     answer = client.on_node(name, connect.measure, json.dumps(asked).encode())
@@ -74,26 +74,38 @@ def _keys(name: str, texts: Sequence[str], namespace: str | None, known: Mapping
     return keys
 
 
-def fronts(objects: Iterable[Object], state: Mapping[str, Any]) -> tuple[ServiceFront, ...]:
-    """Every Service port that can be dialled: on the Service's address, and from outside on the node's port."""
-    everything = list(objects)
-    services = {f"{one.namespace}/{one.name}": one for one in everything if isinstance(one, Service)}
-    pods = {f"{one.namespace}/{one.name}": one for one in everything if isinstance(one, Pod)}
+def fronts(compiled: Compiled, state: Mapping[str, Any]) -> tuple[ServiceFront, ...]:
+    """Every Service port that can be dialled: on the Service's address, and from outside on a node's port."""
+    backends = Backends(compiled)
+    ready = {f"{one['namespace']}/{one['name']}": one for one in state["services"]}
     found: list[ServiceFront] = []
-    for entry in state["services"]:
-        service = services[f"{entry['namespace']}/{entry['name']}"]
-        name = f"{entry['namespace']}/svc/{entry['name']}"
-        for port, shown in zip(service.spec.ports, entry["ports"], strict=True):
-            backends = tuple(
-                (key, number) for key in entry["backends"] if (number := target_port(port, pods[key])) is not None
-            )
-            protocol = Protocol(port.protocol)
-            for text in entry["addresses"]:
-                address = parse_address(text)
-                found.append(ServiceFront(name, address, protocol, port.port, backends))
+    for service in compiled.snapshot.services:
+        entry = ready.get(f"{service.namespace}/{service.name}")
+        for port, shown in zip(service.spec.ports, entry["ports"] if entry else (), strict=False):
+            assert entry is not None
+            doors = [(one, number) for one, number in backends.doors(service, port) if one.path in entry["backends"]]
+            for address in map(parse_address, entry["addresses"]):
+                name, protocol = f"{entry['namespace']}/svc/{entry['name']}", Protocol(port.protocol)
+                behind = tuple((one.path, number) for one, number in doors)
+                found.append(ServiceFront(name, address, protocol, port.port, behind))
                 if shown["nodePort"]:
-                    node = next(
-                        one for one in map(parse_address, state["nodeAddresses"]) if one.version == address.version
-                    )
-                    found.append(ServiceFront(f"{name} (node port)", node, protocol, shown["nodePort"], backends, True))
+                    by_node = _by_node(service, [one for one, _ in doors], state["nodes"], address.version)
+                    if by_node is not None:
+                        node, seen_as = by_node
+                        name = f"{name} (node port)"
+                        found.append(ServiceFront(name, node, protocol, shown["nodePort"], behind, True, seen_as))
     return tuple(found)
+
+
+def _by_node(
+    service: Service, doors: Sequence[Endpoint], nodes: Sequence[Mapping[str, Any]], family: int
+) -> tuple[IPAddress, dict[str, IPAddress]] | None:
+    """The address of a node on which to dial a node port, and which backends see that address as the source."""
+    local = service.spec.external_traffic_policy == "Local"
+    hosting = {one.node for one in doors}
+    fitting = [one for one in nodes if one["state"] == "running" and (not local or one["name"] in hosting)]
+    for node in fitting:
+        for address in map(parse_address, node["addresses"]):
+            if address.version == family:
+                return address, {} if local else {one.path: address for one in doors if one.node != node["name"]}
+    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -77,19 +77,28 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFront:
-    """A Service as it is dialled: its name, an address and port, and the (pod key, target port) behind it."""
+    """A Service as it is dialled: its name, an address and port, and the (pod key, target port) behind it.
+
+    `seen_as` are the backends (pod keys) that see another source than who dialled, and which one: a node that passes
+    a connection to its node port on to another node puts its own address there (externalTrafficPolicy Cluster).
+    `from_outside`: it is dialled from outside the cluster, and from there alone; a Service's own address never is.
+    """
 
     name: str
     address: IPAddress
     protocol: Protocol
     port: int
     backends: tuple[tuple[str, int], ...]
-    outside_only: bool = False
+    from_outside: bool = False
+    seen_as: Mapping[str, IPAddress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What to try. Sources and destinations are pod keys (and `outside`); `ports` come besides the declared ones."""
+    """What to try. Sources and destinations are pod keys (and `outside`); `ports` come besides the declared ones.
+
+    `sctp`: whether whoever measures can try SCTP.
+    """
 
     sources: Collection[str]
     destinations: Collection[str]
@@ -97,6 +106,7 @@ class Selection:
     families: tuple[int, ...] = (4,)
     addresses: bool = True
     services: bool = True
+    sctp: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ def _to_pods(cluster: Cluster, selection: Selection, source: str, family: int) -
         if party is None or not isinstance(endpoint, Endpoint) or address is None or destination == source:
             continue
         ports = dict.fromkeys((*endpoint.ports, *selection.ports))
-        for protocol, port in sorted(one for one in ports if one[0] is not Protocol.SCTP):
+        for protocol, port in sorted(one for one in ports if one[0] is not Protocol.SCTP or selection.sctp):
             answer = verdict(cluster.compiled, party, endpoint, protocol, port, family)
             yield Connection(
                 source=source,
@@ -161,14 +171,13 @@ def _to_services(cluster: Cluster, selection: Selection, source: str, family: in
     for front in cluster.fronts:
         keys = {key for key, _ in front.backends}
         wanted = keys and keys <= set(selection.destinations) and source not in keys
-        fits = front.address.version == family and front.protocol is not Protocol.SCTP
-        if party is None or not wanted or not fits or (front.outside_only and source != OUTSIDE):
+        fits = front.address.version == family and (front.protocol is not Protocol.SCTP or selection.sctp)
+        if party is None or not wanted or not fits or front.from_outside != (source == OUTSIDE):
             continue
-        backends = [(cluster.party(key, family), port) for key, port in front.backends]
         answers = [
-            verdict(cluster.compiled, party, backend, front.protocol, port, family)
-            for backend, port in backends
-            if backend is not None
+            verdict(cluster.compiled, front.seen_as.get(key, party), backend, front.protocol, port, family)
+            for key, port in front.backends
+            if (backend := cluster.party(key, family)) is not None
         ]
         outcomes = {answer.outcome for answer in answers}
         yield Connection(
@@ -221,7 +230,7 @@ def measured(connections: Iterable[Connection], results: Iterable[Mapping[str, A
     return tuple(sorted(rows, key=lambda row: row.agreement is not Agreement.DIFFERS))
 
 
-def parse_port(text: str) -> Port:
+def parse_port(text: str, *, sctp: bool = False) -> Port:
     """`80`, `TCP/80`, `udp/53`. Raises ValueError that says what is expected."""
     protocol, _, number = text.rpartition("/")
     try:
@@ -231,6 +240,6 @@ def parse_port(text: str) -> Port:
         raise ValueError(f'"{text}" is no port; write a number, or PROTOCOL/NUMBER as in UDP/53') from None
     if not 1 <= port <= 65535:
         raise ValueError(f'"{text}": a port is a number from 1 to 65535')
-    if kind is Protocol.SCTP:
+    if kind is Protocol.SCTP and not sctp:
         raise ValueError(f'"{text}": SCTP cannot be measured; TCP and UDP can')
     return kind, port

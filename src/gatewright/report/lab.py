@@ -35,9 +35,12 @@ def status_text(name: str, state: Json, namespace: str | None = None) -> str:
     wanted = [one for one in state["pods"] if namespace in (None, one["namespace"])]
     services = [one for one in state["services"] if namespace in (None, one["namespace"])]
     policies = [one for one in state["policies"] if namespace in (None, one.partition("/")[0])]
+    outside, ranges = ", ".join(state["outsideAddresses"]), ", ".join(state["podCIDRs"])
     parts = [
         f"Lab {name}: {enforcement_line(state)}",
-        _addresses_line(state),
+        f"outside {outside}; pods {ranges}; kubeconfig {state['kubeconfig']}",
+        "",
+        table([_NODE_HEADING, *(_node_row(one) for one in state["nodes"])]),
         "",
         table([_POD_HEADING, *(_pod_row(one) for one in wanted)]),
         "",
@@ -46,18 +49,32 @@ def status_text(name: str, state: Json, namespace: str | None = None) -> str:
     if policies:
         parts += ["", table([("NETWORKPOLICY", "ENFORCED"), *((one, _yes(state["enforces"])) for one in policies)])]
     notes = [f"{one['namespace']}/{one['name']}: {note}" for one in wanted for note in one["notes"]]
-    if said := [*state["warnings"], *notes]:
-        parts += ["", *(f"Note: {line}" for line in said)]
+    notes += [f"node {one['name']}: {problem}" for one in state["nodes"] for problem in one["agentProblems"]]
+    restarted = [one for one in state["components"] if one["restarts"]]
+    notes += [f"{one['name']} was started again {_times(one['restarts'])}" for one in restarted]
+    if notes:
+        parts += ["", *(f"Note: {line}" for line in notes)]
     return "\n".join(parts)
 
 
-def _addresses_line(state: Json) -> str:
-    node, outside = ", ".join(state["nodeAddresses"]), ", ".join(state["outsideAddresses"])
-    return f"Node lab {node}; outside {outside}; pods {', '.join(state['podCIDRs'])}"
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
-_POD_HEADING = ("NAMESPACE", "POD", "READY", "STATUS", "RESTARTS", "IP", "RUNS")
+_NODE_HEADING = ("NODE", "STATE", "READY", "ADDRESSES", "POD CIDRS", "AGENT")
+_POD_HEADING = ("NAMESPACE", "POD", "READY", "STATUS", "RESTARTS", "IP", "NODE", "RUNS")
 _SERVICE_HEADING = ("NAMESPACE", "SERVICE", "TYPE", "CLUSTER-IP", "PORT(S)", "BACKENDS")
+
+
+def _node_row(node: Json) -> tuple[str, ...]:
+    return (
+        node["name"],
+        node["state"],
+        "yes" if node["ready"] else "no",
+        ",".join(node["addresses"]),
+        ",".join(node["podCIDRs"]) or "-",
+        node["agent"] or "none",
+    )
 
 
 def _pod_row(pod: Json) -> tuple[str, ...]:
@@ -67,7 +84,8 @@ def _pod_row(pod: Json) -> tuple[str, ...]:
         pod["ready"],
         pod["status"],
         str(pod["restarts"]),
-        ",".join(pod["addresses"]),
+        ",".join(pod["addresses"]) or "-",
+        pod["node"] or "-",
         pod["runs"] or "-",
     )
 

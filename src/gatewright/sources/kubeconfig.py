@@ -98,6 +98,18 @@ def configuration(where: Where) -> Configuration:
         raise ClusterUnavailable(f"{named}: not a kubeconfig that can be used: {line(error)}") from error
 
 
+def extract(where: Where) -> dict[str, Any]:
+    """A kubeconfig of the one context to use, with absolute paths to its files. Raises ClusterUnavailable."""
+    config = configuration(where)
+    named = where.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    merged = _merged(file for part in named.split(":") if part and (file := Path(part).expanduser()).is_file())
+    context = next(one for one in merged["contexts"] if one["name"] == config.single.context_name)
+    kept = {"clusters": context["context"].get("cluster"), "users": context["context"].get("user")}
+    entries = {plural: [one for one in merged[plural] if one["name"] == name] for plural, name in kept.items()}
+    named_context = {"contexts": [context], "current-context": context["name"]}
+    return {"apiVersion": "v1", "kind": "Config", **entries, **named_context}
+
+
 def _in_a_pod() -> bool:
     return (SERVICE_ACCOUNT / "token").is_file() and "KUBERNETES_SERVICE_HOST" in os.environ
 

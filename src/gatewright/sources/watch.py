@@ -25,7 +25,7 @@ from gatewright.kubeapi.reflector import Reflector, Request
 from gatewright.kubeapi.updates import Update
 from gatewright.objects.kinds import POLICY_GROUP
 from gatewright.objects.meta import Key
-from gatewright.objects.watched import Reader
+from gatewright.objects.watched import ItemReader, Reader
 from gatewright.sources.connection import HEADERS, extensions, told
 from gatewright.sources.kubeconfig import ClusterUnavailable, Where
 from gatewright.sources.session import Access, KeptClient, Session
@@ -108,26 +108,25 @@ class ClusterWatch:
     def __init__(
         self,
         where: Where,
-        kinds: Iterable[tuple[str, str]],
+        kinds: Iterable[tuple[str, str] | ItemReader],
         deliver: Callable[[Delivery], None],
         *,
         fields: Mapping[str, str] = RUNNING_PODS,
         streaming: bool = True,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`kinds` are (API group, kind); `fields` are field selectors by kind.
+        """`kinds` are (API group, kind), or readers of what is no object of the product's; `fields` selectors by kind.
 
         Kinds of custom resources may be missing in the cluster. `streaming` False asks for pages from the start.
         """
         session = Session(where)
         self._stopping = threading.Event()
         self._watchers = []
-        for group, name in kinds:
-            reader = Reader(group, name)
-            reflector = Reflector(
-                reader, chance, optional=group == POLICY_GROUP, streaming=streaming, fields=fields.get(name, "")
-            )
-            self._watchers.append(_Watcher(name, reflector, session, deliver, self._stopping))
+        for kind in kinds:
+            reader = Reader(*kind) if isinstance(kind, tuple) else kind
+            optional, selector = reader.group == POLICY_GROUP, fields.get(reader.name, "")
+            reflector = Reflector(reader, chance, optional=optional, streaming=streaming, fields=selector)
+            self._watchers.append(_Watcher(reader.name, reflector, session, deliver, self._stopping))
 
     def start(self) -> None:
         """Begin, without waiting for anything."""

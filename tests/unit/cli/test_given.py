@@ -103,7 +103,8 @@ def test_a_cluster_that_shows_a_part_is_said(capsys: pytest.CaptureFixture[str],
         code, out, err = run(capsys, "list", "--kubeconfig", config)
         assert (code, "shop/web[Pod]" in out) == (2, True)
         assert [line[:41] for line in err.splitlines()] == [
-            "gatewright: warning: cluster test: pods: ", "gatewright: cluster test: nodes: not allo"
+            "gatewright: warning: cluster test: pods: ", "gatewright: cluster test: nodes: not allo",
+            "gatewright: warning: cluster test may not"
         ]  # fmt: skip
         code, out, err = run(capsys, "list", "-A", "--keep-going", "--kubeconfig", config)
         assert (code, out, len(err.splitlines())) == (2, "", 2)

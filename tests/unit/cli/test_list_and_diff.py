@@ -276,7 +276,7 @@ def test_what_stands_in_a_revision_is_named_after_it(capsys: pytest.CaptureFixtu
 def test_the_page_shows_what_diff_prints_and_the_drawing_of_list(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page's repository: the example's pods on main, and its policies added on HEAD."""
+    """The page's repository: the example on main, and its policies added on HEAD."""
     drawn = run(capsys, "list", "-f", "examples/three-tier", "-R", "-o", "svg")[1]
     assert drawn == (ROOT / "docs" / "images" / "three-tier-connections.svg").read_text()
     page = (ROOT / "docs" / "analysing.md").read_text()

@@ -51,3 +51,24 @@ def test_another_authority_makes_the_old_ones_worthless(tmp_path: Path) -> None:
 def test_a_folder_without_an_authority_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="cannot keep the keys for kubelets"):
         server_keys(tmp_path)
+
+
+def test_each_kubelet_keeps_its_own_in_its_folder(tmp_path: Path) -> None:
+    authority = tmp_path / "api"
+    authority.mkdir()
+    credentials(authority)
+    first = server_keys(authority, ("127.0.0.1",), tmp_path / "one")
+    second = server_keys(authority, ("127.0.0.2",), tmp_path / "two")
+    assert (first.certificate.parent.name, second.certificate.parent.name) == ("one", "two")
+    assert "127.0.0.2" not in shown(first.certificate)
+    assert first.clients == second.clients == authority / "ca.crt"
+    verify = [
+        "openssl",
+        "verify",
+        "-CAfile",
+        str(authority / "ca.crt"),
+        str(first.certificate),
+        str(second.certificate),
+    ]
+    assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
+    assert not (authority / "kubelet.crt").exists()

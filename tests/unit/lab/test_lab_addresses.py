@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
 from gatewright.lab.addresses import NO_POSITIONS, Plan
 from gatewright.lab.errors import LabError
 
-PLAN = Plan.of(["10.9.0.0/29", "fd00:9::/64"])
+PLAN = Plan((ipaddress.ip_network("10.9.0.0/29"), ipaddress.ip_network("fd00:9::/64")))
 
 
 def test_pods_have_an_address_of_each_family() -> None:
@@ -34,19 +36,3 @@ def test_a_full_range_is_an_error() -> None:
 def test_every_pod_is_replaced_in_a_full_range() -> None:
     ring = NO_POSITIONS.take("abcdef", 6).take("ghijkl", 6)
     assert sorted(ring.held.values()) == list(range(6))
-
-
-@pytest.mark.parametrize(
-    ("cidrs", "message"),
-    [
-        (["10.96.0.0/24"], "overlaps 10.96.0.0/16"),
-        (["203.0.113.0/24"], "overlaps 203.0.113.10/32"),
-        (["nonsense"], "nonsense"),
-        (["10.1.0.0/24", "10.2.0.0/24"], "at most one IPv4"),
-        (["fd00::/64"], "an IPv4 range is needed"),
-        (["10.1.0.1/24"], "host bits"),
-    ],
-)
-def test_ranges_that_cannot_be(cidrs: list[str], message: str) -> None:
-    with pytest.raises(LabError, match=message):
-        Plan.of(cidrs)

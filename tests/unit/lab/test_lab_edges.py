@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.lab import client, directory, wire
+from gatewright.lab import client, directory
 from gatewright.lab.directory import LabDirectory, lab_directory, start_time, starting
 from gatewright.lab.errors import LabError
-from tests.unit.lab.clusters import objects, pod, service
+from gatewright.lab.supervisor import wire
 
 
 @pytest.fixture
@@ -71,22 +71,6 @@ def test_asking_a_lab_that_is_not_there_says_what_to_do(home: Path) -> None:
         client.status("one")
 
 
-def test_objects_travel_whole_with_their_place() -> None:
-    before = objects(pod("a", spec="hostname: x, ") + service("s", "selector: {a: b}, ports: [{port: 1}]"))
-    after = wire.objects_from_json(wire.objects_to_json(before))
-    assert after == [wire.placed(item) for item in before]
-    assert str(after[0].origin) == "test.yaml:2"
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [{}, {"object": {}}, {"object": {"apiVersion": "v1", "kind": "Pod", "metadata": 7}, "file": "", "line": 0}],
-)
-def test_what_is_no_object_is_refused(entry: dict[str, object]) -> None:
-    with pytest.raises(LabError, match="cannot be read"):
-        wire.objects_from_json([entry])
-
-
 def test_messages_are_bounded_and_may_come_in_pieces() -> None:
     data = wire.pack({"op": "x"})
     assert wire.unpack(data[:2]) is None
@@ -118,9 +102,11 @@ def test_a_lab_that_ends_before_it_answers_is_an_error() -> None:
 )
 def test_pods_by_the_names_that_users_type(text: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pods = [
-        {"namespace": "other", "name": "web-0", "owner": "Deployment/web"},
-        {"namespace": "shop", "name": "web-1", "owner": "Deployment/web"},
-        {"namespace": "shop", "name": "db-0", "owner": "StatefulSet/db"},
+        {"namespace": "other", "name": "web-0", "owner": "Deployment/web", "isReady": True},
+        {"namespace": "shop", "name": "web-0", "owner": "Deployment/web", "isReady": False},
+        {"namespace": "shop", "name": "web-1", "owner": "Deployment/web", "isReady": True},
+        {"namespace": "shop", "name": "db-0", "owner": "StatefulSet/db", "isReady": True},
     ]
+    pods = [one | {"status": "Running"} for one in pods]
     monkeypatch.setattr(client, "status", lambda _: {"pods": pods})
     assert client.pod_of("one", text, "shop") == key

@@ -1,7 +1,8 @@
 """The endpoint's own authority, certificate and token, and the kubeconfig that holds what a client needs of them.
 
 Made once for a folder by the `openssl` program, and kept: a client's kubeconfig stays good over restarts. Every file is
-readable by its owner alone. Nothing of it leaves the machine: the certificate is good for loopback addresses.
+readable by its owner alone. The certificate is good for loopback addresses and for those that are named besides, under
+which a lab's own nodes reach the endpoint; nothing of it leaves the machine.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import os
 import secrets
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import msgspec
 from gatewright.lab.errors import LabError
 
 _YEARS = "3650"
-_NAMES = "IP:127.0.0.1,IP:::1,DNS:localhost"
+_NAMES = ("IP:127.0.0.1", "IP:::1", "DNS:localhost")
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -32,14 +34,17 @@ class Credentials:
     token: str
 
 
-def credentials(folder: Path) -> Credentials:
-    """Those of a folder, made where they are missing. Raises LabError."""
+def credentials(folder: Path, names: Iterable[str] = ()) -> Credentials:
+    """Those of a folder, made where they are missing; `names` are further ones of the server (`IP:...`, `DNS:...`).
+
+    Raises LabError.
+    """
     found = Credentials(folder / "ca.crt", folder / "server.crt", folder / "server.key", "")
     token = folder / "token"
     if not all(path.exists() for path in (found.authority, found.certificate, found.key, token)):
         previous = os.umask(0o077)
         try:
-            _make(folder)
+            _make(folder, names)
             token.write_text(secrets.token_urlsafe(32))
         except OSError as error:
             raise LabError(f"cannot keep the endpoint's keys in {folder}: {error}") from error
@@ -48,10 +53,12 @@ def credentials(folder: Path) -> Credentials:
     return Credentials(found.authority, found.certificate, found.key, token.read_text().strip())
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, names: Iterable[str]) -> None:
     authority = ("-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=gatewright-lab", "-days", _YEARS)
     _openssl(folder, "req", "-x509", *_KEY, *authority)
-    (folder / "server.extensions").write_text(f"subjectAltName={_NAMES}\nextendedKeyUsage=serverAuth\n")
+    (folder / "server.extensions").write_text(
+        f"subjectAltName={','.join((*_NAMES, *names))}\nextendedKeyUsage=serverAuth\n"
+    )
     sign(folder, "server", "/CN=gatewright-lab-api")
     (folder / "server.extensions").unlink()
 

@@ -154,6 +154,7 @@ RESOURCES: tuple[Resource, ...] = (
         status=True,
         selectable=_service_fields,
     ),
+    Resource("apps", "v1", "controllerrevisions", "ControllerRevision", "apps.v1.ControllerRevision"),
     Resource(
         *("apps", "v1", "daemonsets", "DaemonSet", "apps.v1.DaemonSet"),
         short_names=("ds",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +28,25 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the state is, on which port (0: a free one), where the kubeconfig goes, how many changes are remembered."""
+    """Where the state is, on which port (0: a free one), where the kubeconfig goes, how many changes are remembered.
+
+    `listening` is a socket that is there already, in the place of the port. `inside` are addresses (host, port) on
+    which to listen besides, with a kubeconfig for whoever comes that way; `names` are further ones of the certificate.
+    `name` is what the kubeconfigs call cluster, user and context. `kubelets` are the networks (`10.0.0.0/24`) in which
+    nodes are called besides this machine's own addresses.
+    """
 
     data: Path
     port: int = 0
     kubeconfig: Path | None = None
     window: int = WINDOW
     ranges: Ranges = field(default_factory=Ranges)
+    listening: socket.socket | None = None
+    inside: tuple[tuple[str, int], ...] = ()
+    inside_kubeconfig: Path | None = None
+    names: tuple[str, ...] = ()
+    name: str = "gatewright-lab"
+    kubelets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +64,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """The endpoint until the block ends. Raises LabError when it cannot start."""
     journal = await asyncio.to_thread(Journal, settings.data)
     try:
-        keys = await asyncio.to_thread(credentials, settings.data)
-        listening = listen(HOST, settings.port)
+        keys = await asyncio.to_thread(credentials, settings.data, settings.names)
+        listening = settings.listening or listen(HOST, settings.port)
+        inside = [listen(host, port) for host, port in settings.inside]
     except LabError:
         journal.close()
         raise
@@ -63,16 +77,20 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     path = settings.kubeconfig or settings.data / "kubeconfig"
     try:
         await found_cluster(verbs)
-        app = App(verbs, Kubelets(verbs, settings.data))
-        async with serving(HTTP(app, keys.token), listening, Keys(keys.certificate, keys.key)):
-            write_kubeconfig(path, url, keys)
+        app = App(verbs, Kubelets(verbs, settings.data, settings.kubelets))
+        async with serving(HTTP(app, keys.token), [listening, *inside], Keys(keys.certificate, keys.key)):
+            write_kubeconfig(path, url, keys, settings.name)
+            if settings.inside_kubeconfig:
+                host, port = settings.inside[0]
+                write_kubeconfig(settings.inside_kubeconfig, f"https://{host}:{port}", keys, settings.name)
             yield Running(url, path, verbs, keys)
             app.end_watches()
             app.streams.end()
     finally:
         await caretaker.close()
         await store.close()
-        listening.close()
+        for one in (listening, *inside):
+            one.close()
 
 
 async def serve(settings: Settings, ready: Callable[[Running], None], stop: asyncio.Event) -> None:

@@ -254,6 +254,16 @@ def _job_duration(tree: Tree) -> str:
     return duration(int(((end or datetime.now(UTC)) - begin).total_seconds()))
 
 
+def _controller(tree: Tree) -> str:
+    """Its controller, as a real server prints it: `daemonset.apps/agent`."""
+    for owner in _at(tree, "metadata", "ownerReferences") or ():
+        if owner.get("controller"):
+            group = str(owner.get("apiVersion", "")).rpartition("/")[0]
+            kind = str(owner.get("kind", "")).lower()
+            return f"{kind}.{group}/{owner.get('name')}" if group else f"{kind}/{owner.get('name')}"
+    return NONE
+
+
 def _data(tree: Tree) -> str:
     return str(len(tree.get("data") or {}) + len(tree.get("binaryData") or {}))
 
@@ -311,6 +321,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Current", _count("status", "replicas"), type="integer"),
         Column("Ready", _count("status", "readyReplicas"), type="integer"),
         *(_AGE, *_TEMPLATE, _SELECTS),
+    ),
+    "ControllerRevision": (
+        _NAME,
+        Column("Controller", _controller),
+        Column("Revision", _count("revision"), type="integer"),
+        _AGE,
     ),
     "StatefulSet": (_NAME, Column("Ready", _ready_of("replicas", "readyReplicas")), _AGE, *_TEMPLATE),
     "DaemonSet": (

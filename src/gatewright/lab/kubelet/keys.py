@@ -19,17 +19,21 @@ from gatewright.lab.web import Keys
 LOOPBACK = ("127.0.0.1", "::1")
 
 
-def server_keys(folder: Path, addresses: Iterable[str] = LOOPBACK) -> Keys:
-    """What a kubelet at these addresses needs, made where it is missing in an endpoint's folder. Raises LabError."""
+def server_keys(folder: Path, addresses: Iterable[str] = LOOPBACK, into: Path | None = None) -> Keys:
+    """What a kubelet at these addresses needs, signed by the authority of an endpoint's folder. Raises LabError.
+
+    Made where it is missing: in the folder `into`, which is a kubelet's own, or in the endpoint's.
+    """
     names = ",".join(f"IP:{address}" for address in addresses)
+    subject = "/O=system:nodes/CN=gatewright-lab-kubelet"
     extensions = f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n"
-    return Keys(*_pair(folder, "kubelet", "/O=system:nodes/CN=gatewright-lab-kubelet", extensions), folder / "ca.crt")
+    return Keys(*_pair(folder, into or folder, "kubelet", subject, extensions), folder / "ca.crt")
 
 
 def client_context(folder: Path) -> ssl.SSLContext:
     """TLS to kubelets with the endpoint's client certificate, made where it is missing. Raises LabError."""
     subject, extensions = "/O=gatewright-lab/CN=gatewright-lab-api", "extendedKeyUsage=clientAuth\n"
-    certificate, key = _pair(folder, "kubelet-client", subject, extensions)
+    certificate, key = _pair(folder, folder, "kubelet-client", subject, extensions)
     try:
         context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
         context.load_cert_chain(certificate, key)
@@ -38,19 +42,20 @@ def client_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def _pair(folder: Path, name: str, subject: str, extensions: str) -> tuple[Path, Path]:
-    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
-    known = folder / f"{name}.extensions"
+def _pair(folder: Path, into: Path, name: str, subject: str, extensions: str) -> tuple[Path, Path]:
+    certificate, key = into / f"{name}.crt", into / f"{name}.key"
+    known = into / f"{name}.extensions"
     previous = os.umask(0o077)
     try:
         authority = hashlib.sha256((folder / "ca.crt").read_bytes()).hexdigest()
         wanted = f"# authority {authority}\n{extensions}"
         if not (certificate.exists() and key.exists() and known.exists() and known.read_text() == wanted):
             certificate.unlink(missing_ok=True)
+            into.mkdir(exist_ok=True)
             known.write_text(wanted)
-            sign(folder, name, subject)
+            sign(folder, str(into.absolute() / name), subject)
     except OSError as error:
-        raise LabError(f"cannot keep the keys for kubelets in {folder}: {error}") from error
+        raise LabError(f"cannot keep the keys for kubelets in {into}: {error}") from error
     finally:
         os.umask(previous)
     return certificate, key

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,15 +180,26 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    containers: Containers, folder: Path, address: str = "127.0.0.1", port: int = 0
+    containers: Containers,
+    folder: Path,
+    addresses: Sequence[str] = ("127.0.0.1",),
+    port: int = 0,
+    keys: Path | None = None,
 ) -> AsyncIterator[Running]:
-    """A kubelet until the block ends, for the endpoint whose state is in a folder. Raises LabError."""
-    keys = await asyncio.to_thread(server_keys, folder, (address,))
-    listening = listen(address, port)
+    """A kubelet at these addresses until the block ends, for the endpoint whose state is in a folder.
+
+    Port 0 takes one that is free. Its keys are kept in the folder `keys`, or beside the endpoint's. Raises LabError.
+    """
+    made = await asyncio.to_thread(server_keys, folder, addresses, keys)
+    listening: list[socket.socket] = []
     try:
+        for address in addresses:
+            listening.append(listen(address, port))
+            port = listening[0].getsockname()[1]
         app = Kubelet(containers)
-        async with serving(app, listening, keys):
-            yield Running(address, listening.getsockname()[1])
+        async with serving(app, listening, made):
+            yield Running(addresses[0], port)
             app.end()
     finally:
-        listening.close()
+        for one in listening:
+            one.close()
