@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ class Keys:
     certificate: Path
     key: Path
     clients: Path | None = None
+
+
+sslproto.SSLProtocol.max_size = 32 * 1024
+"""Bytes that asyncio sets aside for each TLS connection; its own 256 KiB are many times what a watcher ever sends."""
 
 
 class _Server(uvicorn.Server):

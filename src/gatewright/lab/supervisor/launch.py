@@ -12,6 +12,7 @@ import contextlib
 import errno
 import importlib.util
 import json
+import logging
 import os
 import select
 import signal
@@ -110,6 +111,7 @@ def _tell(tell: int, message: dict[str, object]) -> None:
 
 def _detach(directory: LabDirectory, tell: int) -> None:
     """Leave the terminal, the caller's directory and its open files."""
+    logging.basicConfig(handlers=[], force=True)  # the caller's handlers close their files while these are still theirs
     os.setsid()
     os.umask(0o022)
     os.chdir("/")
@@ -120,6 +122,8 @@ def _detach(directory: LabDirectory, tell: int) -> None:
     os.dup2(log, 2)
     os.closerange(3, tell)
     os.closerange(tell + 1, 65536)
+    # A caller may have put something else in their place (a test runner does), whose files are closed now.
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
@@ -174,6 +178,7 @@ def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> No
         from gatewright.lab.web import listen
 
         linux.set_process_name("gatewright-lab")
+        linux.spare_memory()
         found = foreign.read(settings.api, directory.name) if settings.api else None
         reached = foreign.fork_relay(found) if found else listen(_LOOPBACK, 0)
         linux.unshare(_NAMESPACES)
