@@ -53,8 +53,6 @@ def connections(
     question: Question,
     namespace: str,
     answering: frozenset[str] = frozenset(),
-    *,
-    sctp: bool = True,
 ) -> tuple[Connection, ...]:
     """Every connection to try; `namespace` is that of names that do not say theirs.
 
