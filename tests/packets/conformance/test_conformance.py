@@ -84,13 +84,13 @@ def test_nothing_of_the_suite_stays_in_a_lab(flat: Lab) -> None:
 
 
 def test_somebody_elses_namespace_is_left_alone(flat: Lab) -> None:
-    flat.apply("{apiVersion: v1, kind: Namespace, metadata: {name: \"y\"}}")
+    flat.apply('{apiVersion: v1, kind: Namespace, metadata: {name: "y"}}')
     try:
         said = flat.error("conformance", "--name", flat.name, "--case", "0")
         assert "namespace y is not the suite's own; run it in another lab" in said
         assert {"x", "z"} & {one["namespace"] for one in flat.status()["pods"]} == set()
     finally:
-        flat.run("delete", "-f", str(flat.file("{apiVersion: v1, kind: Namespace, metadata: {name: \"y\"}}")))
+        flat.run("delete", "-f", str(flat.file('{apiVersion: v1, kind: Namespace, metadata: {name: "y"}}')))
 
 
 @pytest.mark.parametrize("user", ["root", "user"])
