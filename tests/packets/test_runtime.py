@@ -19,8 +19,7 @@ import msgspec
 import pytest
 
 from gatewright.kubeapi.channels import STDERR, STDOUT
-from gatewright.lab import linux
-from gatewright.lab.runtime import sctp
+from gatewright.lab import linux, sctp
 from gatewright.lab.runtime.client import Runtime, RuntimeFailure
 from gatewright.lab.runtime.model import (
     COMMAND,
