@@ -53,7 +53,10 @@ class Cluster(Protocol[H]):
         """The objects as they are now."""
 
     def settle(self) -> None:
-        """Wait until every pod that is to run is ready and every Service has its addresses."""
+        """Wait until every pod that is to run is ready."""
+
+    def programmed(self, patience: float) -> None:
+        """Wait, so long at most, until every agent says that the newest objects are in its kernel."""
 
     def measure(self, attempts: Sequence[Attempt], timeout: float) -> list[str]:
         """What became of each attempt: `open`, `refused`, `dropped` ..., or an error in words."""
@@ -214,6 +217,8 @@ def _step(
     for operation in step.operations:
         cluster.perform(replace(operation, body=filled(operation.body, before)))
     cluster.settle()
+    if not step.at_once:
+        cluster.programmed(patience.table)
     problems = [
         f"pod {pod} ended as {phase}, expected {wanted}"
         for pod, wanted in step.phases.items()
