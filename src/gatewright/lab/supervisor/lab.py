@@ -142,6 +142,7 @@ class Lab:
         run = partial(components.serve_api, self._site, self._api_socket, tell)
         child = self._component("api", run, self._network, keep=(self._api_socket.fileno(), tell))
         os.close(tell)
+        child.run = partial(components.serve_api, self._site, self._api_socket, None)
         child.keep = (self._api_socket.fileno(),)
         ready, _, _ = select.select([told], [], [], _API_WITHIN)
         answered = bool(ready and os.read(told, 1))
