@@ -109,6 +109,8 @@ class Lab:
         selector.register(wake, selectors.EVENT_READ)
         control = Control(listener, selector, self._answer)
         while _identity(self._site.directory.socket) == place:
+            self._children.reap()
+            self._children.restart_due()
             due = self._children.next_due()
             patience = _IDLE if due is None else max(0.0, min(_IDLE, due - time.monotonic()))
             for key, _ in selector.select(min(patience, 1.0) if control.busy else patience):
@@ -118,8 +120,6 @@ class Lab:
                 else:
                     control.hear(key)
             control.forget_slow()
-            self._children.reap()
-            self._children.restart_due()
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
