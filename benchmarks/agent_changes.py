@@ -41,6 +41,7 @@ from gatewright.kernel.apply import apply_change, read_back
 from gatewright.kernel.apply import replace as replace_table
 from gatewright.kernel.nft import NodeNft
 from gatewright.kernel.node import NodeProgram
+from gatewright.kernel.spares import Keep
 from gatewright.objects.core import Pod, PodStatus
 from gatewright.objects.meta import Object
 from gatewright.objects.policy import NetworkPolicy
@@ -177,7 +178,7 @@ def load(folder: Path, nft: NodeNft) -> Agent:
     print(f"the lists are {sum(len(one) for pages in data.values() for one in pages) / 1e6:.0f} MB of JSON")
     started = time.perf_counter()
     compiled = timed("decode, compile", lambda: compile_snapshot(_snapshot(data), is_here))
-    node, program = timed("program", lambda: NodeProgram.of(compiled))
+    node, program = timed("program", lambda: NodeProgram.of(compiled, keep=Keep()))
     timed("commit", lambda: replace_table(nft, program))
     print(f"first load: {(time.perf_counter() - started) * 1e3:.0f} ms; {program.element_count} elements,", end=" ")
     print(f"{len(program.sets)} sets, {len(program.chains)} chains")

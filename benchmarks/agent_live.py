@@ -1,8 +1,9 @@
 """The whole agent against an API server: from bytes on a socket to the kernel's commit, memory, and an idle minute.
 
 The server is a process of its own in the node's network namespace; it lists 10,000 pods and 1,000 policies in pages
-as a real one does, then tells fifty changes a second (those of `benchmarks.agent_changes`). The agent is the command;
-what it took is read from its own metrics: all events, and those that led to a transaction.
+as a real one does, then tells fifty changes a second (those of `benchmarks.agent_changes`). The agent is the command.
+What it took is read from its own metrics, and measured from outside, too: from the moment in which the server writes an
+event to the one in which the kernel has what follows from it, so that nothing that waits anywhere is left out.
 
 Run as root: `python -m benchmarks.agent_live`. `--pods N`, `--seconds N`, `--idle N`.
 """
@@ -21,11 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -34,7 +36,11 @@ from benchmarks.agent_changes import A_SECOND, NODE, changes, spread
 from benchmarks.clusters import NODE_OF_10K, NODE_PODS, Shape, objects
 from benchmarks.wire import event, written
 from gatewright.agent import client
+from gatewright.kernel.change import Change
+from gatewright.kernel.node import NodeProgram
+from gatewright.kubeapi.updates import Update
 from gatewright.objects.meta import Json, Object
+from gatewright.sources.watch import Delivery
 from tests.packets.netns import Namespace
 from tests.unit.sources.apiserver import kubeconfig
 
@@ -45,7 +51,29 @@ PATHS = {
     "/api/v1/nodes": "Node",
     "/apis/networking.k8s.io/v1/networkpolicies": "NetworkPolicy",
 }
-_RUN = "from gatewright.cli.main import main; main()"
+_RUN = "from benchmarks.agent_live import noting; noting()"
+SENT, DONE = "sent", "done"
+"""Files: when the server wrote each event, and when what a watch brought up to a version was done."""
+
+
+class Sent(NamedTuple):
+    """An event that the server wrote."""
+
+    kind: str
+    version: int
+    at: float
+
+
+class Done(NamedTuple):
+    """All events of a kind up to a version are in the kernel, or needed nothing there."""
+
+    kind: str
+    version: int
+    at: float
+    committed: bool
+
+
+PARTS = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 _VERSION = re.compile(rb'"resourceVersion":"\d*"')
 _BUCKET = re.compile(r'^gatewright_agent_event_to_kernel_seconds_bucket\{commit="(\w+)",le="([^"]+)"\} (\S+)$', re.M)
 
@@ -100,7 +128,50 @@ class Server:
             writer.write(b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
 
 
-def serve(made: list[Object], seconds: float, ready: Event, go: Event, done: Event) -> None:
+def noting() -> None:
+    """The agent's process: the command, which notes when each event was in the kernel, or needed nothing there."""
+    from gatewright.agent.desired import Desired
+    from gatewright.agent.loop import Loop
+    from gatewright.agent.node import Node
+    from gatewright.cli.main import main
+    from gatewright.sources.watch import _Watcher
+
+    hand_on, take, change, bring_up = _Watcher._hand_on, Desired.take, Node.change, Loop._bring_up
+    versions: dict[str, deque[str]] = defaultdict(deque)
+    taken: list[tuple[str, int]] = []
+    committed: list[float] = []
+    notes: list[Done] = []
+
+    def noted_hand_on(watcher: _Watcher, updates: list[Update], now: float) -> None:
+        versions[watcher.kind].extend([watcher._reflector.resource_version] * len(updates))
+        hand_on(watcher, updates, now)
+
+    def noted_take(desired: Desired, delivery: Delivery) -> None:
+        taken.append((delivery.kind, int(versions[delivery.kind].popleft() or 0)))
+        take(desired, delivery)
+
+    def noted_change(node: Node, what: Change, program: NodeProgram) -> float:
+        committed.append(change(node, what, program))
+        return committed[-1]
+
+    def noted_bring_up(loop: Loop) -> None:
+        bring_up(loop)
+        done = committed[-1] if committed else time.monotonic()
+        notes.extend(Done(kind, version, done, bool(committed)) for kind, version in taken)
+        taken.clear()
+        committed.clear()
+
+    setattr(_Watcher, hand_on.__name__, noted_hand_on)
+    setattr(Desired, take.__name__, noted_take)
+    setattr(Node, change.__name__, noted_change)
+    setattr(Loop, bring_up.__name__, noted_bring_up)
+    try:
+        main()
+    finally:
+        Path(os.environ[DONE]).write_bytes(msgspec.msgpack.encode(notes))
+
+
+def serve(made: list[Object], seconds: float, ready: Event, go: Event, done: Event, sent: Path) -> None:
     """The server's process."""
     items: dict[str, list[bytes]] = defaultdict(list)
     for one in made:
@@ -114,10 +185,14 @@ def serve(made: list[Object], seconds: float, ready: Event, go: Event, done: Eve
             while not go.is_set():
                 await asyncio.sleep(0.05)
             stream, start = changes(made, random.Random(7)), time.perf_counter()
+            notes = []
             for number in range(int(seconds * A_SECOND)):
                 _, what, item = next(stream)
-                server.tell(item.kind, _at(event(what, item), 200_001 + number))
+                line = _at(event(what, item), 200_001 + number)
+                notes.append(Sent(item.kind, 200_001 + number, time.monotonic()))
+                server.tell(item.kind, line)
                 await asyncio.sleep(max(0.0, start + (number + 1) / A_SECOND - time.perf_counter()))
+            sent.write_bytes(msgspec.msgpack.encode(notes))
             done.set()
             await asyncio.sleep(3600)
 
@@ -149,6 +224,20 @@ def quantile(metrics: str, part: float, *commits: str) -> str:
     return next(f"<= {bound * 1e3:g} ms" for bound, count in sorted(counts.items()) if count >= part * total)
 
 
+def waits(folder: Path) -> tuple[list[float], list[float]]:
+    """Milliseconds from the server's write to the kernel: of all events, and of those that needed a commit."""
+    sent = msgspec.msgpack.decode((folder / SENT).read_bytes(), type=list[Sent])
+    done = msgspec.msgpack.decode((folder / DONE).read_bytes(), type=list[Done])
+    every: list[float] = []
+    committed: list[float] = []
+    for one in sent:
+        end = next(each for each in done if each.kind == one.kind and each.version >= one.version)
+        every.append((end.at - one.at) * 1e3)
+        if end.committed:
+            committed.append(every[-1])
+    return sorted(every), sorted(committed)
+
+
 def get(path: str) -> str:
     """What the agent's port answers."""
     return subprocess.check_output(["curl", "-s", f"http://127.0.0.1:9469{path}"], text=True, timeout=10)
@@ -159,7 +248,7 @@ def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The agent, until the block ends."""
     words = ["agent", "run", "--node", NODE, "--kubeconfig", str(folder / "kubeconfig")]
     words += ["--socket", str(folder / "socket"), "--metrics-address", "127.0.0.1:9469"]
-    process = subprocess.Popen([sys.executable, "-c", _RUN, *words])
+    process = subprocess.Popen([sys.executable, "-c", _RUN, *words], env={**os.environ, DONE: str(folder / DONE)})
     try:
         yield process
     finally:
@@ -179,14 +268,14 @@ def measure(shape: Shape, seconds: float, idle: float) -> None:
     """In the node's namespace: everything."""
     made = [spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
     ready, go, done = (multiprocessing.get_context("fork").Event() for _ in range(3))
-    server = multiprocessing.get_context("fork").Process(
-        target=serve, args=(made, seconds, ready, go, done), daemon=True
-    )
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    server.start()
-    ready.wait(60)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        server = multiprocessing.get_context("fork").Process(
+            target=serve, args=(made, seconds, ready, go, done, folder / SENT), daemon=True
+        )
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        server.start()
+        ready.wait(60)
         kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{PORT}")
         started = time.perf_counter()
         with running(folder) as agent:
@@ -210,13 +299,16 @@ def measure(shape: Shape, seconds: float, idle: float) -> None:
             time.sleep(1)
             print(f"{A_SECOND} changes a second: {(processor(agent.pid) - before) / seconds * 100:.1f} % of a core")
             metrics, now = get("/metrics"), status(folder)
-            for label, part in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)):
+            for label, part in PARTS:
                 every, committed = quantile(metrics, part, "yes", "no"), quantile(metrics, part, "yes")
                 print(f"event to kernel, {label}: {every}; of those that needed a commit {committed}")
             held = now["programmed"]
             print(f"{held['transactions']} transactions, {held['elements']} elements, {held['failures']} failures")
             print(f"state: {now['state']}; resident at the end: {resident(agent.pid):.0f} MB")
-    server.kill()
+        for label, times in zip(("every event", "those that needed a commit"), waits(folder), strict=True):
+            found = [f"{name} {times[int(part * len(times))]:.2f}" for name, part in PARTS]
+            print(f"server's write to kernel, ms, {label}: {', '.join(found)}, max {times[-1]:.2f} of {len(times)}")
+        server.kill()
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""Show the three-tier application in the lab: four states, each predicted by the engine and measured with packets.
+"""Show the three-tier application on a cluster of three nodes: four states, each predicted and measured with packets.
 
-Everything is done with the command line, as a user would type it, and shown as typed. Exits with 1 if a prediction
-differs from a packet or the application does not answer as it should, and always takes the lab down.
+Everything is done with the command lines of gatewright and kubectl, as a user would type it, and shown as typed. Exits
+with 1 if a prediction differs from a packet or the application does not answer as it should, and always takes the lab
+down. The user's own kubeconfig stays as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -22,20 +24,30 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).parents[1]
-GATEWRIGHT = Path(sys.executable).with_name("gatewright")
+PROGRAMS = Path(sys.executable).parent
+"""Where gatewright and kubectl are."""
 LAB = "demo"
 """The demo's own lab, named once for all commands; another lab of the user is left alone."""
 APPLICATION = "examples/three-tier"
 POLICIES = f"{APPLICATION}/policies"
-PROGRAMS = {"nginx": "nginx", "mariadbd": "MariaDB", "my_print_defaults": "MariaDB's tools", "curl": "curl"}
+NEEDED = {"nginx": "nginx", "mariadbd": "MariaDB", "my_print_defaults": "MariaDB's tools", "curl": "curl"}
 WIDTH = 98
 """Columns of the narration; fits a terminal of 100."""
 ROW = '"name": "lamp"'
 """Stands in the API's answer when it was read from the database, and nowhere else."""
+NODE_PORT = 30080
 
 
 class Failure(Exception):
     """The demo cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line, and the exit codes with which it says what it should."""
+
+    text: str
+    codes: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +59,54 @@ class State:
 
     title: str
     text: str
-    commands: tuple[str, ...]
-    probe: str = "lab probe"
+    commands: tuple[Command, ...]
+    probe: str = "gatewright lab probe"
     differs: bool = False
 
+
+FROM_WEB = "kubectl exec deploy/web -- curl -sS -m 1 telnet://db:3306"
+TIMED_OUT = (28,)
+"""What curl exits with when nobody answers, and also when somebody does who waits for it to speak."""
 
 STATES = (
     State(
         "No policy",
-        "Three pods, each with a Service, on a network that allows everything. Each line is a connection: what the "
-        "engine predicts, and what a packet did.",
-        (f"lab up -f {APPLICATION}",),
+        "Three nodes, a pod on each, a Service for each pod, on a network that allows everything. Each line is a "
+        "connection: what the engine predicts, and what a packet did.",
+        (Command(f"gatewright lab up --nodes 3 -f {APPLICATION}"), Command("kubectl get pods -o wide")),
     ),
     State(
         "A policy for the database",
         "db-policy lets only the API in, and only on 3306. The web tier and users lose their way to the database; the "
         "application does not notice.",
-        (f"lab apply -f {POLICIES}/db-policy.yaml",),
+        (
+            Command(f"kubectl create -f {POLICIES}/db-policy.yaml"),
+            Command("gatewright lab wait"),
+            Command(FROM_WEB, TIMED_OUT),
+        ),
     ),
     State(
         "A policy for each component",
         "Least privilege: users to web, web to API, API to database, and the cluster's names. A port that no policy "
         "lists, 8080, is denied in both directions between any two. The database may open no connection, yet its rows "
         "arrive: replies need no rule of their own.",
-        (f"lab apply -f {POLICIES}",),
-        "lab probe --port 8080",
+        (
+            Command(f"kubectl create -f {POLICIES}/api-policy.yaml -f {POLICIES}/web-policy.yaml"),
+            Command(f"kubectl create -f {POLICIES}/db-egress-policy.yaml"),
+            Command("gatewright lab wait"),
+        ),
+        "gatewright lab probe --port 8080",
     ),
     State(
         "The same policies on a network that does not enforce them",
         "A flat network, as Flannel's: the policies are accepted and nothing comes of it. Kubernetes stays silent "
-        "there; the lab says so, and with --strict exits with 1.",
-        ("lab down", f"lab up -f {APPLICATION} -R --network flat"),
-        "lab probe --strict",
+        "there; the lab says so, `gatewright doctor` finds it on any cluster, and packets prove it.",
+        (
+            Command("gatewright lab down"),
+            Command(f"gatewright lab up --nodes 3 -f {APPLICATION} -R --network flat"),
+            Command("gatewright doctor", (1,)),
+        ),
+        "gatewright lab probe --strict",
         differs=True,
     ),
 )
@@ -87,7 +115,7 @@ STATES = (
 def missing_programs() -> Iterator[str]:
     """The application's programs that this machine lacks, as people call them."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    for program, product in PROGRAMS.items():
+    for program, product in NEEDED.items():
         if shutil.which(program, path=path) is None:
             yield product
     if subprocess.run(["/usr/bin/python3", "-c", "import pymysql"], check=False, capture_output=True).returncode:
@@ -96,12 +124,13 @@ def missing_programs() -> Iterator[str]:
 
 def show(command: str) -> None:
     """Show a command as a user types it."""
-    click.secho(f"$ gatewright {command}", bold=True)
+    click.secho(f"$ {command}", bold=True)
 
 
 def words(command: str) -> list[str]:
     """The command as the words that a shell would make of it."""
-    return [str(GATEWRIGHT), *shlex.split(command)]
+    program, *rest = shlex.split(command)
+    return [str(PROGRAMS / program), *rest]
 
 
 def quietly(command: str) -> None:
@@ -109,25 +138,25 @@ def quietly(command: str) -> None:
     subprocess.run(words(command), cwd=ROOT, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def run(command: str) -> int:
-    """Show a command and run it; its exit code, when that is an answer (0 or 1)."""
-    show(command)
-    status = subprocess.run(words(command), cwd=ROOT, check=False).returncode
-    if status not in (0, 1):
-        raise Failure(f"gatewright {command} failed with exit code {status}")
-    return status
+def run(command: Command) -> int:
+    """Show a command and run it; its exit code, which is one of its own."""
+    show(command.text)
+    code = subprocess.run(words(command.text), cwd=ROOT, check=False).returncode
+    if code not in command.codes:
+        raise Failure(f"{command.text} failed with exit code {code}")
+    return code
 
 
 def node_address() -> str:
-    """The address under which users reach the node ports."""
-    answer = subprocess.run(words("lab status -o json"), cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-    address: str = json.loads(answer)["nodeAddresses"][0]
+    """The address of a node, under which users reach the node ports."""
+    answer = subprocess.run(words("gatewright lab status -o json"), cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    address: str = json.loads(answer)["nodes"][0]["addresses"][0]
     return address
 
 
 def ask(url: str, real: bool) -> bool:
     """A user asks for the products; whether the answer is what it should be."""
-    command = f"lab exec outside -- curl -sS -m 5 {url}"
+    command = f"gatewright lab exec outside -- curl -sS -m 5 {url}"
     show(command)
     answer = subprocess.run(words(command), cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
     click.echo(textwrap.fill(answer.stdout, WIDTH))
@@ -144,32 +173,37 @@ def demonstrate(real: bool) -> int:
         click.secho(f"\n{number}. {state.title}", fg="cyan", bold=True)
         click.echo(textwrap.fill(state.text, WIDTH) + "\n")
         for command in state.commands:
-            if run(command) != 0:
-                raise Failure(f"gatewright {command} failed")
-        failures += run(state.probe) != state.differs
-        failures += not ask(f"http://{node_address()}:30080/api", real)
+            run(command)
+        failures += run(Command(state.probe, (0, 1))) != state.differs
+        failures += not ask(f"http://{node_address()}:{NODE_PORT}/api", real)
     return failures
 
 
 def main() -> int:
     """Run the demo."""
-    os.environ["GATEWRIGHT_LAB"] = LAB
+    with tempfile.TemporaryDirectory(prefix="gatewright-demo-") as folder:
+        return show_all(Path(folder) / "kubeconfig")
+
+
+def show_all(kubeconfig: Path) -> int:
+    """Show everything, with the lab's context in this kubeconfig."""
+    os.environ |= {"GATEWRIGHT_LAB": LAB, "KUBECONFIG": str(kubeconfig)}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     missing = list(missing_programs())
     if missing:
         text = "The lab's stand-in listeners take the place of what is missing, and no row is read from a database."
         click.echo(textwrap.fill(f"Not installed here: {', '.join(missing)}. {text}", WIDTH))
-    click.secho(f"$ export GATEWRIGHT_LAB={LAB}", bold=True)
+    click.secho(f"$ export GATEWRIGHT_LAB={LAB} KUBECONFIG={kubeconfig}", bold=True)
     started = time.monotonic()
-    quietly("lab down")
+    quietly("gatewright lab down")
     try:
         failures = demonstrate(not missing)
     except Failure as failure:
         click.secho(f"\n{failure}", fg="red")
         return 1
     finally:
-        quietly("lab down")
+        quietly("gatewright lab down")
     took = f"{len(STATES)} states in {time.monotonic() - started:.1f} s, the lab is gone."
     if failures:
         click.secho(f"\n{failures} of the above is not as it should be. {took}", fg="red", bold=True)

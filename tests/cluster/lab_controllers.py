@@ -22,6 +22,7 @@ from tests.cluster.endpoint import kubectl, process
 from tests.cluster.fake_kubelets import PODS, Tree, kubelets, node
 
 DEPLOYMENTS, REPLICA_SETS = BY_PLURAL["apps", "deployments"], BY_PLURAL["apps", "replicasets"]
+REVISIONS = BY_PLURAL["apps", "controllerrevisions"]
 STATEFUL_SETS, DAEMON_SETS = BY_PLURAL["apps", "statefulsets"], BY_PLURAL["apps", "daemonsets"]
 JOBS, CRON_JOBS = BY_PLURAL["batch", "jobs"], BY_PLURAL["batch", "cronjobs"]
 

@@ -141,8 +141,8 @@ def test_an_api_that_is_killed_and_comes_back_finds_everything_going_on(tmp_path
 
 def test_a_burst_of_changes_is_told_in_few_writes(tmp_path: Path) -> None:
     with lab(tmp_path, NODES) as cluster, births(Where(str(cluster.kubeconfig))) as heard:
-        begun = time.monotonic()
         cluster.apply(workload("ReplicaSet", "burst", replicas=100))
+        begun = time.monotonic()
         within(30, lambda: cluster.get(REPLICA_SETS, "burst")["status"].get("readyReplicas") == 100)
         took = time.monotonic() - begun
         time.sleep(0.3)

@@ -156,12 +156,33 @@ def test_a_cron_job_that_is_suspended_makes_nothing(cluster: Lab) -> None:
     assert not jobs_of(cluster, "never")
 
 
+def with_one_running(cluster: Lab, name: str, policy: str) -> None:
+    """A CronJob whose last Job still runs when the next one is due."""
+    cluster.apply(cron_job(name, "@every 1s", "runs:1", concurrencyPolicy=policy, suspend=True))
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": name, "controller": True}
+    before = job(f"{name}-before", "runs:1")
+    before["metadata"]["ownerReferences"] = [{**owner, "uid": cluster.get(CRON_JOBS, name)["metadata"]["uid"]}]
+    cluster.apply(before)
+    within(10, lambda: cluster.get(CRON_JOBS, name)["status"].get("active"))
+    cluster.kubectl("patch", "cronjob", name, "--type=merge", "-p", '{"spec":{"suspend":false}}')
+
+
 def test_jobs_do_not_overlap_where_that_is_forbidden(cluster: Lab) -> None:
-    cluster.apply(cron_job("single", "@every 1s", "runs:1", concurrencyPolicy="Forbid"))
-    within(10, lambda: len(jobs_of(cluster, "single")) == 1)
-    time.sleep(2)
-    assert len(jobs_of(cluster, "single")) == 1
+    with_one_running(cluster, "single", "Forbid")
+    within(10, lambda: "JobAlreadyActive" in cluster.kubectl("events", "--for=cronjob/single"))
+    assert [one["metadata"]["name"] for one in jobs_of(cluster, "single")] == ["single-before"]
     assert len(cluster.get(CRON_JOBS, "single")["status"]["active"]) == 1
+
+
+def test_a_job_that_still_runs_gives_way_where_it_is_to_be_replaced(cluster: Lab) -> None:
+    with_one_running(cluster, "fresh", "Replace")
+    within(10, lambda: jobs_of(cluster, "fresh") and gone(cluster, "fresh-before"))
+    within(10, lambda: not of(cluster, "fresh-before"))
+
+
+def test_jobs_run_beside_each_other_where_that_is_allowed(cluster: Lab) -> None:
+    with_one_running(cluster, "both", "Allow")
+    within(10, lambda: len(cluster.get(CRON_JOBS, "both")["status"].get("active") or ()) == 2)
 
 
 def test_a_schedule_or_zone_that_cannot_be_read_is_told_in_an_event(cluster: Lab) -> None:

@@ -13,6 +13,7 @@ from tests.cluster.lab_controllers import (
     DAEMON_SETS,
     DEPLOYMENTS,
     REPLICA_SETS,
+    REVISIONS,
     STATEFUL_SETS,
     Lab,
     bare_pod,
@@ -111,6 +112,17 @@ def test_a_paused_deployment_scales_and_does_not_roll(cluster: Lab) -> None:
     within(10, lambda: images(cluster, "paused") == ["runs:2"] * 3)
 
 
+def test_scaling_in_the_middle_of_a_rollout_keeps_the_proportion(cluster: Lab) -> None:
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 2}}
+    cluster.apply(workload("Deployment", "middle", replicas=8, strategy=strategy))
+    rolled_out(cluster, "deployment/middle")
+    cluster.kubectl("set", "image", "deployment/middle", "*=broken:1")
+    within(10, lambda: Counter(images(cluster, "middle")) == {"runs:1": 6, "broken:1": 4})
+    cluster.kubectl("scale", "deployment/middle", "--replicas=18")
+    within(10, lambda: Counter(images(cluster, "middle")) == {"runs:1": 12, "broken:1": 8})
+    cluster.kubectl("delete", "deployment", "middle")
+
+
 def test_old_replica_sets_beyond_the_limit_are_deleted(cluster: Lab) -> None:
     cluster.apply(workload("Deployment", "history", replicas=1, revisionHistoryLimit=1))
     for number in (1, 2, 3):
@@ -206,6 +218,8 @@ def test_a_daemon_set_has_a_pod_on_every_node_and_is_rolled_back(cluster: Lab) -
     cluster.kubectl("rollout", "undo", "daemonset/agent")
     rolled_out(cluster, "daemonset/agent")
     within(10, lambda: images(cluster, "agent") == ["runs:1"] * 3)
+    found = cluster.writer.list(REVISIONS, "default", labelSelector="app=agent")
+    assert sorted(one["revision"] for one in found) == [2, 3]
     status = cluster.get(DAEMON_SETS, "agent")["status"]
     assert (status["desiredNumberScheduled"], status["numberReady"], status["updatedNumberScheduled"]) == (3, 3, 3)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gatewright.lab.kubelet import node as nodes
 from tests.cluster.endpoint import Endpoint, endpoint
 from tests.cluster.nodes import NODE, PODS, Node, condition, container, node, ready, until
 
@@ -44,16 +43,14 @@ def test_a_node_registers_itself_and_renews_its_lease(api: Endpoint, here: Node)
     until(lambda: condition(api.request("GET", f"/api/v1/nodes/{NODE}").json(), "Ready").get("status") == "True")
 
 
-def test_a_node_that_others_doubt_says_again_that_it_is_ready(
-    api: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nodes, "RENEWED_EVERY", 0.2)
-    path = f"/api/v1/nodes/{NODE}"
-    with node(api, tmp_path):
-        until(lambda: condition(api.request("GET", path).json(), "Ready").get("status") == "True")
-        doubt = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]}}
-        api.request("PATCH", f"{path}/status", doubt, MERGE)
-        until(lambda: condition(api.request("GET", path).json(), "Ready").get("reason") == "KubeletReady")
+def test_a_node_that_is_said_to_be_lost_is_told_anew_at_once(api: Endpoint, here: Node) -> None:
+    def well() -> bool:
+        return condition(api.request("GET", f"/api/v1/nodes/{NODE}").json(), "Ready").get("status") == "True"
+
+    until(well)
+    lost = [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]
+    api.request("PATCH", f"/api/v1/nodes/{NODE}/status", {"status": {"conditions": lost}}, MERGE)
+    until(well, 5)
 
 
 def test_a_pod_becomes_ready_with_an_address_of_its_node(here: Node) -> None:
@@ -308,6 +305,28 @@ def test_a_sandbox_that_dies_is_made_anew(here: Node) -> None:
     assert tree["status"]["podIP"] == address
 
 
+def test_a_sandbox_that_dies_fails_a_pod_that_never_restarts(here: Node) -> None:
+    here.create("job", [{"name": "c"}], restartPolicy="Never")
+    here.wait_for("job", ready)
+    here.do(lambda: here.runner.die(next(iter(here.runner.table))))
+    tree = here.wait_for("job", lambda tree: tree["status"]["phase"] == "Failed")
+    assert container(tree, "c")["state"]["terminated"]["exitCode"] == 137
+    assert [line for line in here.runner.told if "create" in line] == ["create job"]
+
+
+def test_a_container_that_is_done_is_not_run_again_in_a_new_sandbox(here: Node) -> None:
+    done, runs = {"name": "done", "command": ["exit", "0"]}, {"name": "runs"}
+    here.create(
+        "job", [done, runs], restartPolicy="OnFailure", initContainers=[{"name": "i", "command": ["exit", "0"]}]
+    )
+    here.wait_for("job", lambda tree: container(tree, "done").get("state", {}).get("terminated"))
+    here.do(lambda: here.runner.die(next(iter(here.runner.table))))
+    here.wait_for("job", lambda tree: container(tree, "runs")["restartCount"] == 1)
+    starts = [line for line in here.runner.told if "start" in line]
+    assert "start job/i#1" in starts
+    assert "start job/done#1" not in starts
+
+
 def test_a_sandbox_that_cannot_be_made_is_tried_again(here: Node) -> None:
     here.runner.broken = "no space left"
     here.create("web", [{"name": "c"}])
@@ -362,3 +381,15 @@ def test_fifty_pods_are_ready_soon(here: Node) -> None:
     took = time.monotonic() - began
     assert len({one["status"]["podIP"] for one in items}) == 50
     assert took < 15
+
+
+def test_a_pod_takes_the_name_of_one_that_went_while_the_kubelet_was_away(here: Node) -> None:
+    here.create("web", [{"name": "c"}])
+    here.wait_for("web", ready)
+    here.stop()
+    here.delete("web", 0)
+    here.create("web", [{"name": "c"}])
+    here.runner.told.clear()
+    here.start()
+    here.wait_for("web", ready)
+    assert here.runner.told == ["remove web", "create web", "start web/c#0"]

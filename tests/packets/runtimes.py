@@ -159,6 +159,10 @@ def _serve_node(settings: RuntimeSettings, control: socket.socket) -> NoReturn:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
                 _reap()
+            elif word == b"end":
+                os.kill(pid, signal.SIGTERM)
+                os.waitpid(pid, 0)
+                _reap()
             elif word == b"start":
                 pid = _fork_runtime(settings)
             control.send(str(pid).encode())
@@ -229,7 +233,7 @@ def fetch(address: str, port: int, family: int = 4, kind: str = "TCP", text: byt
         try:
             made.connect((address, port))
             if text or kind == "UDP":
-                made.send(text or b"x")
+                made.sendall(text or b"x")
             data = b""
             while part := made.recv(4096):
                 data += part

@@ -16,11 +16,11 @@ from gatewright.engine.addresses import IPAddress
 from gatewright.engine.model import Direction
 from gatewright.kernel import conntrack
 from gatewright.kernel.apply import apply
-from gatewright.kernel.conntrack import Flow, Revocation, flows, revoke, table_use
+from gatewright.kernel.conntrack import Flow, Revocation, flows, forget, revoke, table_use
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
-from tests.packets.netns import FREE_PORT, NODE, NodeNamespace
+from tests.packets.netns import FREE_PORT, NODE, UDP, NodeNamespace
 from tests.unit.kernel import cases
 from tests.unit.kernel.cases import World, accept, isolated, tcp, udp, world
 
@@ -124,6 +124,21 @@ def test_a_udp_flow_stops_and_others_go_on(node_with_pods: NodeNamespace, server
         assert enforce(node_with_pods, ONLY_POD_1).revoked == 1
         assert not alive(stranger)
         assert alive(friend)
+
+
+def test_entries_of_one_protocol_that_are_unwanted_are_deleted_and_no_others(
+    node_with_pods: NodeNamespace, server: IPAddress
+) -> None:
+    with (
+        connection(node_with_pods, 1, server, socket.SOCK_DGRAM, 53),
+        connection(node_with_pods, 2, server, socket.SOCK_DGRAM, 54),
+        connection(node_with_pods, 1, server, socket.SOCK_STREAM, 80),
+    ):
+        unwanted = partial(forget, lambda flow: flow.original.destination_port in (53, 80), UDP)
+        assert node_with_pods.namespace.run(unwanted) == 1
+        left = node_with_pods.namespace.run(lambda: {one.original.destination_port for one in flows()})
+        assert left == {54, 80}
+        assert node_with_pods.namespace.run(unwanted) == 0
 
 
 def test_without_revocation_a_connection_outlives_the_change(node_with_pods: NodeNamespace, server: IPAddress) -> None:

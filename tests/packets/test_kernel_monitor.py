@@ -6,7 +6,8 @@ import select
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,31 @@ def test_our_own_transactions_are_not_reported(
 
     held.run(work)
     assert monitor.read() == []
+
+
+def test_each_of_our_threads_is_known_by_what_it_made(held: Namespace, monitor: Monitor) -> None:
+    """One thread after another changes the table; what a third does in the moment of the second is not ours."""
+
+    def make(*ports: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        with monitor.own():
+            meanwhile()
+            apply(Nft(Library()), program_of(*ports))
+
+    for ports in ((80, 81), (80, 82)):
+        held.run(partial(make, *ports))
+        assert monitor.read() == []
+    stranger = f"add chain inet {TABLE} stranger\n"
+    done = threading.Event()
+
+    def second() -> None:
+        make(80, 83)
+        assert monitor.read() == []
+        make(80, 84, meanwhile=lambda: held.run(lambda: Nft(Library()).run(stranger)))
+        done.set()
+
+    held.run(second)
+    assert done.is_set()
+    assert len(monitor.read()) == 1
 
 
 def test_a_first_load_in_several_transactions_is_ours(empty: Namespace) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from gatewright.kernel.nft import Library, Nft
-from gatewright.probe import connect, sctp
+from gatewright.lab import sctp
+from gatewright.probe import connect
 from tests.packets.netns import FREE_PORT, NodeNamespace, PodNamespace
 
 pytestmark = pytest.mark.packets

@@ -66,7 +66,10 @@ def both(name: str, *ports: Json, **spec: Any) -> Object:
 def slices(name: str, *pods: Place, ports: tuple[Json, ...] = (TCP_BACKEND,), **conditions: bool) -> list[Object]:
     """Its slices, one a family, in which all pods are alike."""
     said = READY | conditions
-    return [endpoint_slice(name, ports, *(endpoint(pod, v) | {"conditions": said} for pod in pods)) for v in (4, 6)]
+    return [
+        endpoint_slice(name, ports, *(endpoint(pod, v) | {"conditions": said} for pod in pods), name=f"{name}-v{v}")
+        for v in (4, 6)
+    ]
 
 
 def names(*pods: Place) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from gatewright.kernel.errors import NftTooLarge
 from gatewright.kernel.nft import Nft
 from gatewright.lab.proxy.kernel import Kernel
 from gatewright.lab.proxy.pieces import NOTHING
+from gatewright.lab.proxy.run import APART
 from gatewright.lab.proxy.table import TABLE, Table
 from tests.packets.netns import SCTP, Namespace, sctp_init
 from tests.packets.sites import SILENT, Site, becomes, endpoint, site
@@ -148,6 +150,37 @@ def test_a_proxy_changes_only_what_changes_and_writes_nothing_twice(here: Site) 
         here.deliver(service("web", [ADDRESS[4]], HTTP), own)
     here.deliver(service("other", ["10.96.0.77"], HTTP))
     becomes(before + 1, lambda: proxy.transactions)
+    node.stop_proxy()
+    node.begin_anew()
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_proxy_to_which_nothing_happens_does_nothing(here: Site, complete: bool) -> None:
+    node = here.nodes[0]
+    proxy = node.start_proxy()
+    if complete:
+        here.deliver(service("web", [ADDRESS[4]], HTTP))
+        becomes(1, lambda: proxy.transactions)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+    node.stop_proxy()
+    node.begin_anew()
+
+
+def test_a_burst_of_changes_makes_few_transactions_and_its_end_is_not_forgotten(here: Site) -> None:
+    node = here.nodes[0]
+    proxy = node.start_proxy()
+    here.deliver(service("web", [ADDRESS[4]], HTTP))
+    becomes(1, lambda: proxy.transactions)
+    began = time.monotonic()
+    for number in range(60):
+        pod = here.pods[1 + number % 3]
+        here.deliver(endpoint_slice("web", [HTTP_BACKEND], endpoint(pod, 4)))
+        time.sleep(0.005)
+    took = time.monotonic() - began
+    becomes({here.pods[3].name}, here.pods[0].asks, 5, ADDRESS[4], 80)
+    assert 2 <= proxy.transactions <= 3 + took / APART
     node.stop_proxy()
     node.begin_anew()
 

@@ -19,8 +19,7 @@ import msgspec
 import pytest
 
 from gatewright.kubeapi.channels import STDERR, STDOUT
-from gatewright.lab import linux
-from gatewright.lab.runtime import sctp
+from gatewright.lab import linux, sctp
 from gatewright.lab.runtime.client import Runtime, RuntimeFailure
 from gatewright.lab.runtime.model import (
     COMMAND,
@@ -40,6 +39,8 @@ from gatewright.lab.runtime.model import (
     Volume,
     VolumeFile,
 )
+from gatewright.lab.runtime.wire import CreatePod, pack
+from tests.packets import runtimes
 from tests.packets.netns import sctp_init
 from tests.packets.runtimes import NodeOfRuntime, fetch, links_of, processes_of, runtime_of, until
 
@@ -148,7 +149,7 @@ def test_a_stand_in_says_who_it_is(node: NodeOfRuntime, family: int, kind: str) 
 def test_a_stand_in_speaks_http_and_reads_a_request_to_its_end(node: NodeOfRuntime) -> None:
     pod = new_pod()
     play(node, lambda runtime: stands(runtime, pod, ContainerSetup("main", ports=(HTTP,))))
-    body = b"x" * 300_000
+    body = b"x" * 8_000_000
     head = f"POST / HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     said = node.run(lambda: fetch(pod.addresses[0], 80, text=head + body))
     assert said.startswith("HTTP/1.1 200 OK\r\n")
@@ -169,7 +170,7 @@ def test_no_process_stands_for_a_stand_in_but_the_nodes_one(fresh: NodeOfRuntime
     assert before.count("lab-stand-ins") == 1
 
 
-def sctp_answer(address: str, port: int, source: str) -> tuple[int, bytes]:
+def sctp_answer(address: str, port: int) -> tuple[int, bytes]:
     """(chunk type, the rest) of what comes back for an INIT; the type is 0 when nothing does. Run on the node."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_RAW, sctp.PROTOCOL) as made:
@@ -201,13 +202,13 @@ def test_sctp_is_answered_without_the_kernels_help(node: NodeOfRuntime, family: 
     play(node, lambda runtime: stands(runtime, pod, first, second))
     address = pod.addresses[family == 6]
     for port, name in ((7000, "one"), (7001, "two")):
-        kind, rest = node.run(partial(sctp_answer, address, port, ""))
+        kind, rest = node.run(partial(sctp_answer, address, port))
         assert kind == sctp.INIT_ACK
         assert f"default/{pod.name} {name} {port} SCTP\n".encode() in rest
-    assert node.run(partial(sctp_answer, address, 7002, ""))[0] == sctp.ABORT
+    assert node.run(partial(sctp_answer, address, 7002))[0] == sctp.ABORT
     play(node, lambda runtime: runtime.stop_container(pod.uid, "two", 0))
-    assert node.run(partial(sctp_answer, address, 7001, ""))[0] == sctp.ABORT
-    assert node.run(partial(sctp_answer, address, 7000, ""))[0] == sctp.INIT_ACK
+    assert node.run(partial(sctp_answer, address, 7001))[0] == sctp.ABORT
+    assert node.run(partial(sctp_answer, address, 7000))[0] == sctp.INIT_ACK
 
 
 def test_stand_ins_come_back_with_all_their_sockets(fresh: NodeOfRuntime) -> None:
@@ -315,6 +316,25 @@ def test_what_runs(node: NodeOfRuntime, setup: ContainerSetup, runs: str, said: 
 
     pod = new_pod()
     play(node, work)
+
+
+def test_a_program_runs_as_another_user_where_there_is_one(node: NodeOfRuntime) -> None:
+    async def work(runtime: Runtime) -> None:
+        script = "id -u; id -g; echo opened > /dev/stdout; exec sleep 600"
+        setup = ContainerSetup("c", command=("sh", "-c", script), user=1000, group=2000)
+        await stands(runtime, pod, setup, ContainerSetup("s", user=1000))
+        while "opened" not in log_of(runtime, pod, "c"):
+            await asyncio.sleep(0.01)
+        seen = log_of(runtime, pod, "c").split()
+        assert seen[:2] in (["1000", "2000"], ["0", "0"])
+        assert (seen[0] == "1000") == (os.stat(node.path).st_uid == 0)
+        assert await run_in(runtime, pod, "c", "id", "-u") == (0, f"{seen[0]}\n")
+        assert await run_in(runtime, pod, "s", "id", "-u") == (0, f"{seen[0]}\n")
+
+    pod = new_pod()
+    before = os.stat("/dev/null").st_uid
+    play(node, work)
+    assert os.stat("/dev/null").st_uid == before
 
 
 def test_a_program_has_its_grace_and_no_more(node: NodeOfRuntime) -> None:
@@ -543,6 +563,8 @@ async def stands_and_answers(runtime: Runtime, node: NodeOfRuntime, pod: PodSetu
         ({"sysctls": {"net.no.such": "1"}}, 'cannot set sysctl "net.no.such"'),
         ({"sysctls": {"net/../kernel/hostname": "x"}}, "is not the pod's own"),
         ({"link": "x" * 16}, "its link x"),
+        ({"link": ""}, "needs a link and an address"),
+        ({"addresses": ()}, "needs a link and an address"),
         ({"addresses": ("10.244.0.1000",)}, "does not appear to be"),
         ({"volumes": {"v": Volume({"../../etc/passwd": VolumeFile(b"")})}}, "leaves the volume"),
         ({"volumes": {"../v": Volume()}}, "leaves the volume"),
@@ -616,11 +638,11 @@ def test_a_link_goes_though_somebody_holds_a_socket_of_the_pod(node: NodeOfRunti
         await stands(runtime, pod, ContainerSetup("c", ports=(HTTP,)))
         held = await runtime.containers.connect("default", pod.name, 80)
         await runtime.remove_pod(pod.uid)
+        assert pod.link not in links_of(node)
         held.close()
 
     pod = new_pod()
     play(node, work)
-    assert pod.link not in links_of(node)
 
 
 def test_a_pod_may_be_removed_while_it_is_made(node: NodeOfRuntime) -> None:
@@ -634,6 +656,21 @@ def test_a_pod_may_be_removed_while_it_is_made(node: NodeOfRuntime) -> None:
     pod = new_pod()
     play(node, work)
     assert pod.link not in links_of(node)
+
+
+def test_no_two_pods_have_the_same_link(node: NodeOfRuntime) -> None:
+    async def work(runtime: Runtime) -> None:
+        await stands(runtime, pod, ContainerSetup("c", ports=(HTTP,)))
+        other = new_pod(link=pod.link)
+        with pytest.raises(
+            RuntimeFailure, match=f"link {pod.link} of pod default/{other.name} is pod default/{pod.name}'s"
+        ):
+            await runtime.create_pod(other)
+        await runtime.remove_pod(other.uid)
+
+    pod = new_pod()
+    play(node, work)
+    assert node.run(lambda: fetch(pod.addresses[0], 80)) == f"default/{pod.name} c 80 TCP\n"
 
 
 def test_a_sandbox_that_dies_is_told_and_removed(node: NodeOfRuntime) -> None:
@@ -686,6 +723,25 @@ def test_a_kubelet_that_comes_back_finds_everything(node: NodeOfRuntime) -> None
     ]  # fmt: skip
 
 
+def test_a_pod_whose_kubelet_leaves_before_it_stands_can_be_made_by_the_next(node: NodeOfRuntime) -> None:
+    async def work(runtime: Runtime) -> None:
+        while True:
+            with contextlib.suppress(RuntimeFailure):
+                await runtime.create_pod(pod)
+                return
+            await asyncio.sleep(0.02)
+
+    pod = new_pod()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.connect(str(node.path))
+        made.sendall(pack(CreatePod(1, new_pod(uid=pod.uid))))  # the next gives it another link and other addresses
+    play(node, work)
+    assert play(node, lambda runtime: pod_state(runtime, pod)).pid
+    play(node, lambda runtime: runtime.create_pod(pod))  # once more changes nothing
+    with pytest.raises(RuntimeFailure, match=f"pod default/{pod.name} .* is there already"):
+        play(node, lambda runtime: runtime.create_pod(new_pod(uid=pod.uid, name=pod.name)))
+
+
 def test_a_runtime_that_is_killed_takes_everything_with_it(fresh: NodeOfRuntime) -> None:
     async def work(runtime: Runtime) -> None:
         escaped = ContainerSetup("e", command=("sh", "-c", "setsid sleep 603 & exec sleep 600"))
@@ -714,6 +770,15 @@ def test_a_runtime_that_is_killed_takes_everything_with_it(fresh: NodeOfRuntime)
     empty = [name for name in processes_of(fresh) if name not in ("lab-runtime", "lab-stand-ins")]
     play(fresh, work)
     assert fresh.run(lambda: fetch(pod.addresses[0], 80)) == f"default/{pod.name} s 80 TCP\n"
+
+
+def test_a_runtime_that_is_asked_to_end_ends_its_pods(fresh: NodeOfRuntime) -> None:
+    play(fresh, lambda runtime: stands(runtime, new_pod(), ContainerSetup("c", command=LONG)))
+    assert "sleep" in processes_of(fresh)
+    fresh.ask("end")
+    until(lambda: "sleep" not in processes_of(fresh), 5)
+    until(lambda: links_of(fresh) == ["lo"], 5)
+    assert not fresh.path.exists()
 
 
 def test_links_that_an_older_runtime_has_left_are_removed(fresh: NodeOfRuntime) -> None:
@@ -764,3 +829,33 @@ def test_without_a_proc_of_its_own_a_pod_sees_the_nodes_and_cannot_write_it(
     with runtime_of("root") as node:
         play(node, work)
         assert links_of(node) == ["lo"]
+
+
+class _WithoutSix(socket.socket):
+    """What a kernel without IPv6 gives."""
+
+    def __init__(self, family: int = -1, kind: int = -1, protocol: int = -1, fileno: int | None = None) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(97, "Address family not supported by protocol")
+        super().__init__(family, kind, protocol, fileno)
+
+
+def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(runtime: Runtime) -> None:
+        ports = (HTTP, Port(53, "UDP"), Port(99, "SCTP"))
+        await stands(runtime, pod, ContainerSetup("s", ports=ports))
+        with await runtime.containers.connect("default", pod.name, 80):
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            await runtime.containers.connect("default", pod.name, 81)
+
+    pod = new_pod()
+    address = pod.addresses[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", _WithoutSix)
+        patched.setattr(runtimes, "kernel_families", lambda: (4,))
+        with runtime_of("root") as node:
+            play(node, work)
+            assert node.run(lambda: fetch(address, 80)) == f"default/{pod.name} s 80 TCP\n"
+            assert node.run(lambda: fetch(address, 53, kind="UDP")) == f"default/{pod.name} s 53 UDP\n"
+            assert node.run(lambda: sctp_answer(address, 99))[0] in (sctp.INIT_ACK, 0)

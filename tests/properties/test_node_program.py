@@ -6,6 +6,7 @@ from the beginning gives, and every change on the way, put on the program before
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 
 from gatewright.engine.compile import compile_snapshot
 from gatewright.engine.snapshot import Changes, Snapshot
+from gatewright.kernel.change import without
 from gatewright.kernel.delta import difference
 from gatewright.kernel.node import NodeProgram
+from gatewright.kernel.spares import Keep
 from tests.histories import State, histories, is_here, scratch, steps
 
 pytestmark = pytest.mark.timeout(600)
@@ -57,3 +60,25 @@ def test_a_change_is_exactly_what_is_different(history: tuple[list[State], tuple
         assert change.element_count == whole.element_count
         assert {one.name for one in change.written} == {one.name for one in whole.written}
     assert node.program == program
+
+
+keeps = st.builds(Keep, smallest=st.sampled_from((1, 3)), most=st.sampled_from((4, 1000)), moves=st.integers(0, 3))
+
+
+@given(histories(), st.data(), keeps)
+def test_sets_that_stay_beside_a_program_change_nothing_in_it(
+    history: tuple[list[State], tuple[str, ...]], data: st.DataObject, keep: Keep
+) -> None:
+    """What is kept of classes that are gone is named by no rule, bounded, and mended when the class comes back."""
+    states, pod_cidrs = history
+    compiled = compile_snapshot(Snapshot.of(states[0], pod_cidrs=pod_cidrs), is_here)
+    node, program = NodeProgram.of(compiled, keep=keep)
+    for old, new in pairwise([*states, *states]):
+        for changes in steps(old, new, data.draw):
+            update = compiled.apply(changes)
+            compiled = update.compiled
+            node, change = node.after(update)
+            program = change.after(program)
+            assert program == node.program
+            assert sum(len(one.elements) for one in program.sets if one.name in node.spares) <= keep.most
+        assert replace(program, sets=tuple(without(program.sets, node.spares))) == scratch(new, pod_cidrs)

@@ -19,6 +19,7 @@ from gatewright.kernel.change import Change
 from gatewright.kernel.guards import Guards
 from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.options import Options
+from gatewright.kernel.spares import Keep
 from gatewright.kernel.table import Program
 from gatewright.objects.core import Node, Pod
 from gatewright.objects.meta import Key, Object
@@ -150,7 +151,7 @@ class Desired:
     def _begin(self) -> Advance:
         snapshot = Snapshot.of(item for item in self._pending.values() if item is not None)
         compiled = compile_snapshot(snapshot, subjects=self._is_here)
-        self.program, _ = NodeProgram.of(compiled, self._options)
+        self.program, _ = NodeProgram.of(compiled, self._options, keep=Keep())
         self.compiled = compiled
         return self._taken(None, None, moved=True)
 

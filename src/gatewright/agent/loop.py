@@ -1,9 +1,10 @@
-"""The agent's loop: one thread that owns the rules, the program and the node's packet filter.
+"""The agent's loop: one thread at a time owns the rules, the program and the node's packet filter.
 
 Level-triggered: what the kernel should hold is a function of the latest known objects, and the loop makes the two equal
 again whenever either moves. It wakes for four reasons: a watch delivered something, the kernel told that our table was
 altered, the kernel logged a drop, or a moment has come that was waited for (a retry, a second look at connections, the
-regular check). Other threads hand things over and read values that are replaced whole; none changes what the loop owns.
+regular check). Other threads read values that are replaced whole, and hand things over. A watch that was silent makes
+the change that it brings by itself, since handing over takes as long as half a change; whoever works has the lock.
 
 Whatever goes wrong, the kernel keeps what it holds: a change is one transaction, and no error takes the table away.
 """
@@ -15,6 +16,7 @@ import gc
 import os
 import queue
 import selectors
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -37,6 +39,9 @@ HEARTBEAT = 5.0
 """Seconds the loop sleeps at most: it turns so often even where nothing happens."""
 STALLED = 60.0
 """Seconds after which a loop that does not turn is taken for dead."""
+SILENCE = 0.001
+"""Seconds for which nothing was done before a watch's thread makes a change itself. Where changes follow each other
+more closely they are handed over, so that those which come meanwhile are one step."""
 PROGRAM, RULES, BRIDGE = "packet filter", "rules", "bridge"
 """What trouble can be about."""
 COLLECT = (5_000, 20, 1_000)
@@ -66,7 +71,7 @@ class Telling:
 
 
 class Loop:
-    """One agent at work. `deliver` and `stop` may be called from any thread, all else happens in `run`."""
+    """One agent at work. `deliver` and `stop` may be called from any thread, `run` from the one that made its parts."""
 
     def __init__(
         self,
@@ -88,6 +93,9 @@ class Loop:
         self._flows, self._metrics, self._troubles = telling.flows, telling.metrics, telling.troubles
         self._connections = connections
         self._deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._working = threading.Lock()
+        self._rests = 0.0  # since when nothing was done
+        self._sleeps_until = 0.0
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._holds = False  # whether the kernel holds the program that the next change goes on from
@@ -100,13 +108,29 @@ class Loop:
     # --- from other threads ---------------------------------------------------------------------------------------
 
     def deliver(self, delivery: Delivery) -> None:
-        """Something a watch has heard."""
+        """Something a watch has heard. It may be in the kernel when this returns."""
         self._deliveries.put(delivery)
-        os.eventfd_write(self._wake, 1)
+        silent = self._holds and delivery.received - self._rests >= SILENCE
+        if not (silent and self._working.acquire(blocking=False)):
+            self._rouse()
+            return
+        try:
+            if not self._stopping:
+                self._hear_deliveries()
+                self._bring_up()
+                self._rests = time.monotonic()
+        finally:
+            self._working.release()
+        if time.monotonic() + self._pause() < self._sleeps_until:
+            self._rouse()
 
     def stop(self) -> None:
         """End the loop soon. What is programmed stays."""
         self._stopping = True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """Have the loop's own thread turn."""
         os.eventfd_write(self._wake, 1)
 
     @property
@@ -119,14 +143,17 @@ class Loop:
     def run(self) -> None:
         """Turn until `stop`."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._wake, selectors.EVENT_READ, self._hear_deliveries)
+            selector.register(self._wake, selectors.EVENT_READ, self._woken)
             selector.register(self._node.monitor, selectors.EVENT_READ, self._hear_alterations)
             if self._node.log is not None:
                 selector.register(self._node.log, selectors.EVENT_READ, self._hear_drops)
             while not self._stopping:
-                for key, _ in selector.select(self._pause()):
-                    key.data()
-                self._turn()
+                ready = selector.select(max(self._sleeps_until - time.monotonic(), 0.0))
+                with self._working:
+                    for key, _ in ready:
+                        key.data()
+                    self._turn()
+                    self._sleeps_until = time.monotonic() + self._pause()
 
     def _pause(self) -> float:
         """Seconds until something has to be done."""
@@ -141,17 +168,25 @@ class Loop:
     def _turn(self) -> None:
         """Do what is due."""
         self.turned = time.monotonic()
-        if self._retry.may(self.turned):
-            self._program()
+        self._bring_up()
         if self._holds and time.monotonic() >= self._check_at:
             self._check("regular check")
         if self.turned >= self._look_at:
             self._look_at = self.turned + HEARTBEAT / 2
             self._look()
 
-    def _hear_deliveries(self) -> None:
+    def _bring_up(self) -> None:
+        """Bring the kernel to where the cluster is, unless that just failed."""
+        if self._retry.may(time.monotonic()):
+            self._program()
+
+    def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
+        self._hear_deliveries()
+        self._rests = time.monotonic()
+
+    def _hear_deliveries(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 delivery = self._deliveries.get_nowait()
@@ -166,7 +201,7 @@ class Loop:
         began = time.monotonic()
         try:
             advance = self._desired.advance()
-            changed = self._commit(advance)
+            committed = self._commit(advance)
         except KernelError as error:
             self._holds = False
             self._fail(PROGRAM, str(error))
@@ -184,36 +219,37 @@ class Loop:
         if self.failing_since or not self.well_since:
             self.failing_since, self.well_since = 0.0, time.time()
         if advance is not None and self.progress.programmed:
-            self._metrics.change.labels("yes" if changed else "no").observe(time.monotonic() - advance.arrived)
-        if changed:
+            done = time.monotonic() if committed is None else committed
+            self._metrics.change.labels("no" if committed is None else "yes").observe(done - advance.arrived)
+        if committed is not None:
             self._note(began, advance)
 
-    def _commit(self, advance: Advance | None) -> bool:
-        """Make the kernel hold the program; whether that took a transaction."""
+    def _commit(self, advance: Advance | None) -> float | None:
+        """Make the kernel hold the program; the moment from which it did, None where that took no transaction."""
         desired = self._desired.program
         if desired is None:
             self._close_early()
-            return False
+            return None
         if advance is not None and advance.moved:
             self._node.pods_moved()
         guarding, desired = self._guard(desired)
         if not self._holds or (advance is not None and advance.change is None):
-            self._node.replace(desired.program)
+            committed = self._node.replace(desired.program)
             self._holds = True
             self._look_at_bridges()
             self._suspect(self._desired.addresses)
             self._metrics.transactions.labels("replace").inc()
-            return True
+            return committed
         change = advance.change if advance is not None and advance.change is not None else NO_CHANGE
         change = replace(change, sets=(*change.sets, *guarding.sets))
         if not change:
-            return False
-        self._node.change(change, desired)
+            return None
+        committed = self._node.change(change, desired)
         self._metrics.transactions.labels("change").inc()
         self._suspect(desired.affected(change))
         if advance is not None and self._connections and self._connections.marked:
             self._suspect(advance.touched)
-        return True
+        return committed
 
     def _suspect(self, pods: Iterable[IPAddress]) -> None:
         """The connections of these pods have to be looked at."""

@@ -52,13 +52,17 @@ class Node:
 
     # --- the program ----------------------------------------------------------------------------------------------
 
-    def replace(self, program: Program) -> None:
-        """Hold this program, whatever our table holds. Raises KernelError; then nothing changed."""
+    def replace(self, program: Program) -> float:
+        """Hold this program, whatever our table holds; the moment (monotonic) from which it was in force.
+
+        Raises KernelError; then nothing changed.
+        """
         with self.monitor.own():
             replace(self._nft, program)
+            return time.monotonic()
 
-    def change(self, change: Change, desired: NodeProgram) -> None:
-        """Make a change, which leads to the desired program, in the one that is held.
+    def change(self, change: Change, desired: NodeProgram) -> float:
+        """Make a change, which leads to the desired program, in the one that is held; when (monotonic) it was in force.
 
         Raises KernelError; then what is held is not certain.
         """
@@ -67,6 +71,7 @@ class Node:
                 exchange(self._nft, desired.program)
             else:
                 apply_change(self._nft, change, self._settings.table)
+            return time.monotonic()
 
     def holds(self, program: Program) -> bool:
         """Whether the kernel holds this program, read back. Raises KernelError."""
@@ -106,11 +111,11 @@ class Node:
         looking = bool(self._look) and self._look[0] <= now
         if not looking and not self._moved and own is self._own:
             return self._guards
-        known = frozenset(desired.addresses)
+        known = frozenset(desired.addresses) if looking or self._settings.start_closed else NO_GUARDS.known
         links = pod_links(known) if looking else self._guards.links
         self._look = [at for at in self._look if at > now]
         self._own, self._moved = own, False
-        self._guards = Guards(pod_ranges(own), known, links)
+        self._guards = Guards(pod_ranges(own), known if self._settings.start_closed else NO_GUARDS.known, links)
         return self._guards
 
     # --- packets and connections ----------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ VERBS = {
     "lint": ("gatewright.cli.lint", "Find what is wrong or doubtful about policies, and mend what is certain."),
     "lab": ("gatewright.cli.lab", "Run the pods of manifests on this machine, with policies enforced or not."),
     "doctor": ("gatewright.cli.doctor", "Say whether a cluster enforces its policies, and on which evidence."),
+    "probe": ("gatewright.cli.probe", "Open connections in a cluster, and compare each with what policies say."),
     "agent": ("gatewright.cli.agent", "Make this node's kernel enforce the cluster's network policies."),
     "flows": ("gatewright.cli.flows", "Show the connections that the policies of this node denied."),
     "completion": ("gatewright.cli.completion", "Print the script by which a shell completes this command."),

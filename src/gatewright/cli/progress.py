@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gatewright.sources.progress import Progress, unheard
@@ -36,6 +36,20 @@ def progress(text: str) -> Iterator[Progress]:
     finally:
         timer.cancel()
         shown.end()
+
+
+@contextlib.contextmanager
+def bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how much of `total` is done while the block runs; it is told of each number that has been done."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True, highlight=False), transient=True) as shown:
+        task = shown.add_task(text, total=total)
+        yield lambda count: shown.advance(task, count)
 
 
 class _Shown:

@@ -27,7 +27,7 @@ from gatewright.engine.model import Direction, DirectionRules, Endpoint, Rule, T
 from gatewright.engine.partition import NOBODY, Partition, Policies
 from gatewright.engine.podset import NO_PODS, PodSet
 from gatewright.engine.ports import NO_TRAFFIC, PortSet
-from gatewright.engine.roster import scoped
+from gatewright.engine.roster import Roster, scoped
 from gatewright.engine.selection import PortName, Selection
 from gatewright.engine.snapshot import Changes, Policy, Snapshot, Step
 from gatewright.objects.meta import Key
@@ -126,6 +126,11 @@ class Compiled:
     def holders(self) -> Mapping[IPAddress, tuple[int, ...]]:
         """The positions of those who have an address: several on the host network, or for a moment."""
         return self.snapshot.roster.holders
+
+    @property
+    def positions(self) -> Roster:
+        """Who stands where, without the rules."""
+        return self.snapshot.roster
 
     def apply(self, changes: Changes) -> Update:
         """The rules after a change of objects, worked out from these."""

@@ -13,6 +13,8 @@ from typing import TypeVar
 from gatewright.kernel.denial import counters
 from gatewright.kernel.table import Chain, Counter, Element, Program, Set, VerdictMap
 
+_GUARD = "guard"
+"""What stands before the names of sets that guards have."""
 NO_ELEMENTS: frozenset[Element] = frozenset()
 
 
@@ -61,13 +63,19 @@ class Change:
         return not (self.new_sets or self.written or self.new_counters or names)
 
     def in_steps(self) -> Iterator[Change]:
-        """The change in the transactions that it takes, of which only the last has an effect.
+        """The change in the transactions that it takes; what holds between two of them lies between before and after.
 
         The elements of a set with intervals are seen a moment after the rules of the same transaction (the kernel
-        publishes them at its end), so a new one is filled while no rule names it.
+        publishes them at its end). So a new one is filled while no rule names it; and where a pod goes, its peers allow
+        it no more before it stops being policed.
         """
         early = tuple(part for part in self.new_sets if part.interval)
-        if early:
+        late = any(edit.part.interval for edit in self.sets)
+        if late and any(entry.gone for entry in self.maps) and self._lets_go:
+            own = self._moving_classes
+            yield Change(sets=tuple(edit for edit in self.sets if _class_of(edit) not in own))
+            yield replace(self, sets=tuple(edit for edit in self.sets if _class_of(edit) in own))
+        elif early:
             yield Change(new_sets=early)
             yield replace(self, new_sets=tuple(part for part in self.new_sets if not part.interval))
         elif self:
@@ -78,18 +86,49 @@ class Change:
         """Whether a packet could meet a state that is neither the one before nor the one after.
 
         Rules and the elements of hash sets change at one moment, those of a set with intervals a little later, each
-        set for itself. That tells nobody anything where the change is of one set, or goes one way: elements only come,
-        or only go, of sets that let packets pass (those of stages of the cluster tiers may deny).
+        set for itself. That tells nobody anything where the change is of one set, or goes one way.
         """
         edits = [edit for edit in self.sets if edit.gone or edit.added]
         if not any(edit.part.interval for edit in edits):
             return False
         elements = self.only_elements and not any(entry.gone or entry.added for entry in self.maps)
-        if elements and len(edits) == 1:
-            return False
-        staged = any("." in edit.part.name.rpartition("/")[2] for edit in edits)
-        one_way = not all(any(way) for way in ([edit.gone for edit in edits], [edit.added for edit in edits]))
-        return not (elements and one_way and not staged)
+        return not (elements and len(edits) == 1) and not self._lets_in and not self._lets_go
+
+    @property
+    def _lets_in(self) -> bool:
+        """Whether pods only come, and others only allow more: what is seen late is what is not allowed before, either.
+
+        A pod that comes has to find the sets of its class as they will be.
+        """
+        gone = any(edit.gone for edit in self.sets) or any(entry.gone for entry in self.maps)
+        written = {chain.name for chain in self.written}
+        only_new = written == self.new_chains and not self.gone_sets and not self.gone_chains
+        return only_new and not gone and self._allows_at_once
+
+    @property
+    def _lets_go(self) -> bool:
+        """Whether pods only go, and others only allow less: then what others allow is changed first, and by itself."""
+        added = any(edit.added for edit in self.sets) or any(entry.added for entry in self.maps)
+        return not (added or self.new_sets or self.written) and self._allows_at_once
+
+    @property
+    def _allows_at_once(self) -> bool:
+        """Whether edits are of sets that let packets pass, and classes that pods enter or leave change at one moment.
+
+        Sets of stages of the cluster tiers may deny, and those of guards do.
+        """
+        own = self._moving_classes
+        return all(
+            "." not in edit.part.name.rpartition("/")[2]
+            and not (edit.part.interval and _class_of(edit) in own)
+            and not (edit.part.interval and _class_of(edit) == _GUARD)
+            for edit in self.sets
+        )
+
+    @property
+    def _moving_classes(self) -> frozenset[str]:
+        """The classes that pods enter or leave."""
+        return frozenset(name for entry in self.maps for _, name in (*entry.gone, *entry.added))
 
     @property
     def element_count(self) -> int:
@@ -120,6 +159,11 @@ class Change:
 
 
 NO_CHANGE = Change()
+
+
+def _class_of(edit: SetChange) -> str:
+    """The class that a set without a stage belongs to."""
+    return edit.part.name.rpartition("/")[0]
 
 
 @dataclass(slots=True)

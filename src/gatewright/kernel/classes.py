@@ -42,18 +42,26 @@ Holders = Mapping[IPAddress, tuple[int, ...]]
 """The positions of the endpoints that have an address."""
 
 
-class CompiledRules(Protocol):
-    """What a program needs of `engine.compile.Compiled`."""
+class Positions(Protocol):
+    """Who stands where, and who has which address."""
 
     def at(self, position: int) -> Endpoint:
         """The endpoint at a position. Raises KeyError where nobody is."""
+
+    @property
+    def holders(self) -> Holders:
+        """The positions of the endpoints that have an address."""
+
+
+class CompiledRules(Positions, Protocol):
+    """What a program needs of `engine.compile.Compiled`."""
 
     def classes(self, direction: Direction) -> Mapping[ClassKey, Class]:
         """The classes of the pods that the program is about."""
 
     @property
-    def holders(self) -> Holders:
-        """The positions of the endpoints that have an address."""
+    def positions(self) -> Positions:
+        """The positions alone, for whoever keeps them when the rules are long gone."""
 
 
 MOST_PATCHED = 64
@@ -85,6 +93,11 @@ class PodClass:
         return class_chains(self.name, self.rules.direction, self._staged, self.options)
 
     @property
+    def element_count(self) -> int:
+        """How many elements its sets hold together."""
+        return sum(sum(sizes.values()) for sizes in self.sizes)
+
+    @property
     def shape(self) -> list[object]:
         """What its chains depend on, beside its name and the options."""
         return [(*stage.shape, sizes.keys()) for stage, sizes in self._staged]
@@ -108,7 +121,7 @@ class PodClass:
 class Ground:
     """What a change leads between, and the positions of those who have other addresses than before."""
 
-    before: CompiledRules
+    before: Positions
     after: CompiledRules
     moved: PodSet
     held_before: Holders
@@ -117,15 +130,15 @@ class Ground:
     @classmethod
     def between(cls, before: CompiledRules, after: CompiledRules, moved: PodSet = NO_PODS) -> Ground:
         """The ground of a change. The first one makes the index of addresses, which then goes on with the rules."""
-        return cls(before, after, moved, before.holders, after.holders)
+        return cls(before.positions, after, moved, before.holders, after.holders)
 
     def addresses(self, positions: PodSet) -> set[IPAddress]:
         """The addresses that these positions had or have."""
         found: set[IPAddress] = set()
         for position in positions:
-            for rules in (self.before, self.after):
+            for known in (self.before, self.after):
                 with suppress(KeyError):  # not there yet, or not there any more
-                    found.update(rules.at(position).addresses)
+                    found.update(known.at(position).addresses)
         return found
 
 
@@ -143,6 +156,21 @@ def begin(name: str, rules: DirectionRules, addresses: Addresses, at: At, edits:
 
 def follow(old: PodClass, rules: DirectionRules, addresses: Addresses, ground: Ground, edits: Edits) -> PodClass:
     """A class that stays, whose rules, pods or peers may be others than before."""
+    made = _followed(old, rules, addresses, ground, edits)
+    if made.shape != old.shape:
+        edits.chains(old.chains, made.chains)
+    return made
+
+
+def resume(old: PodClass, rules: DirectionRules, addresses: Addresses, ground: Ground, edits: Edits) -> PodClass:
+    """A class that comes back, of which only the sets are still there; the ground begins where it went."""
+    made = _followed(old, rules, addresses, ground, edits)
+    edits.chains((), made.chains)
+    return made
+
+
+def _followed(old: PodClass, rules: DirectionRules, addresses: Addresses, ground: Ground, edits: Edits) -> PodClass:
+    """The class after a change; collects what happens to its sets."""
     own = old.stages if rules is old.rules else stages(rules)
     before = zip(old.stages, old.sizes, old.segments, strict=True)
     known = {stage.name: (stage.reach, sizes, segments) for stage, sizes, segments in before}
@@ -155,17 +183,19 @@ def follow(old: PodClass, rules: DirectionRules, addresses: Addresses, ground: G
         segments.append(after)
     gone = [(stage, had) for stage, had in zip(old.stages, old.sizes, strict=True) if stage.name in known]
     edits.gone_sets += [set_of(old.name, stage, part).name for stage, had in gone for part in had]
-    made = PodClass(old.name, rules, addresses, own, tuple(sizes), tuple(segments), old.options)
-    if made.shape != old.shape:
-        edits.chains(old.chains, made.chains)
-    return made
+    return PodClass(old.name, rules, addresses, own, tuple(sizes), tuple(segments), old.options)
 
 
 def end(old: PodClass, edits: Edits) -> None:
     """A class that is not there any more."""
+    end_sets(old, edits)
+    edits.chains(old.chains, ())
+
+
+def end_sets(old: PodClass, edits: Edits) -> None:
+    """The sets of a class that is not there any more go."""
     for stage, sizes in zip(old.stages, old.sizes, strict=True):
         edits.gone_sets += [set_of(old.name, stage, part).name for part in sizes]
-    edits.chains(old.chains, ())
 
 
 def _put(name: str, stage: Stage, sizes: Mapping[Part, int], found: PartEdits, edits: Edits) -> Mapping[Part, int]:

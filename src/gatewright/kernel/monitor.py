@@ -4,8 +4,8 @@ The kernel numbers the transactions of the packet filter, and the number alone s
 their own tables all day long. But it also tells what each transaction changed, and who made it. Here that is cut down
 to transactions that touch our table and that are not ours.
 
-Which are ours: those by which the number rose while we made them (`Monitor.own`), if they are of the thread that made
-all of them when one thread of our name first did. Our own idea of a process id would not do: the kernel's are the
+Which are ours: those by which the number rose while a thread of ours made them (`Monitor.own`), if they are of the one
+that made all of them when that thread first did. Our own idea of a process id would not do: the kernel's are the
 machine's, a container sees others. Where `nft` runs as a process of its own, every id is another, and a rise by more
 than one stays doubtful. What is doubtful counts as not ours; the caller reads the table once in vain.
 
@@ -15,6 +15,7 @@ When the kernel had to throw notifications away, that is said too: the table may
 from __future__ import annotations
 
 import struct
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -70,9 +71,10 @@ class Monitor:
     def __init__(self, table: str, buffer: int = _BUFFER) -> None:
         """Raises NotPermitted or NetlinkFailed."""
         self._transaction = _Transaction(table.encode() + b"\0")
-        self._own: deque[range] = deque(maxlen=_REMEMBERED)
+        self._own: deque[tuple[range, int]] = deque(maxlen=_REMEMBERED)
         self._name = Path("/proc/thread-self/comm").read_text().rstrip("\n")
-        self._pid: int | None = None
+        self._pids: dict[int, int] = {}
+        self._strangers: set[int] = set()
         self._seen: dict[int, tuple[str, int]] = {}
         with ExitStack() as stack:
             self._listener = stack.enter_context(Listener(NETLINK_NETFILTER, buffer))
@@ -99,13 +101,16 @@ class Monitor:
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """What changes the packet filter in it, on this thread, is our own. Not to be read meanwhile.
+        """What changes the packet filter in it, on the calling thread, is our own. Not to be read meanwhile.
 
         If it raises, nothing counts as ours: the table holds what nobody is sure of.
         """
         before = ask_generation(self._asking)
         yield
-        self._own.append(range(before + 1, ask_generation(self._asking) + 1))
+        thread = threading.get_native_id()
+        self._own.append((range(before + 1, ask_generation(self._asking) + 1), thread))
+        if thread not in self._pids:
+            self._strangers.add(thread)
 
     def read(self) -> list[Alteration | Missed]:
         """What others did to our table since, without waiting. While there is more, the descriptor stays readable."""
@@ -120,28 +125,27 @@ class Monitor:
             if not received:
                 break
             ended += [one for message in received if (one := self._transaction.take(message)) is not None]
-        if self._pid is None:
+        if self._strangers:
             self._learn(ended)
         return [*missed, *(one.alteration for one in ended if one.touched and not self._is_own(one.alteration))]
 
     def _learn(self, ended: Sequence[_Ended]) -> None:
-        """Who we are to the kernel: one thread of our name made all by which the number rose while we were at it."""
+        """Who our threads are to the kernel: one of our name made all by which the number rose while ours was at it."""
         seen = self._seen
         seen.update((one.alteration.generation, (one.alteration.program, one.alteration.pid)) for one in ended)
-        for made in self._own:
-            who = {seen.get(number) for number in made}
+        for made, thread in self._own:
+            who = {seen.get(number) for number in made} if thread in self._strangers else set()
             if len(who) == 1 and (found := who.pop()) is not None and found[0] == self._name:
-                self._pid = found[1]
-                seen.clear()
-                return
+                self._pids[thread] = found[1]
+                self._strangers.remove(thread)
+        if not self._strangers:
+            seen.clear()
         for number in list(seen)[:-_REMEMBERED]:
             del seen[number]
 
     def _is_own(self, done: Alteration) -> bool:
-        made = next((made for made in reversed(self._own) if done.generation in made), None)
-        if made is None:
-            return False
-        return len(made) == 1 if done.program == COMMAND else done.pid == self._pid
+        made, thread = next((own for own in reversed(self._own) if done.generation in own[0]), (range(0), 0))
+        return len(made) == 1 if done.program == COMMAND else bool(made) and done.pid == self._pids.get(thread)
 
 
 def _join(listener: Listener) -> None:

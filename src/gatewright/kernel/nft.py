@@ -186,9 +186,10 @@ def _is_large(text: str, mode: Mode) -> bool:
 
 
 class NodeNft(Nft):
-    """nftables in the network namespace of the thread that makes it and that alone may use it; its sockets stay open.
+    """nftables in the network namespace of the thread that makes it; its sockets stay open.
 
-    Where libnftables is missing, text is run by the command. A context manager.
+    Threads of that namespace may use it, one at a time. Where libnftables is missing, text is run by the command. A
+    context manager.
     """
 
     def __init__(self) -> None:

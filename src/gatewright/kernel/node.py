@@ -2,7 +2,7 @@
 
 The program is a function of the compiled rules alone. Equal rules give an equal program with equal names, whatever was
 programmed before: `after` ends where `of` would have begun, and says what differs on the way. A first program is that,
-too: everything added to the frame.
+too: everything added to the frame. Where it is asked for, sets that no rule names stay for a while (`spares`).
 
 The classes of one cell of the partition have the same policies, so their names depend on no other cell. Where two pods
 claim one address for a moment (the API still lists the last owner), the class whose name comes first has it: any of
@@ -23,12 +23,22 @@ from gatewright.engine.podset import PodSet
 from gatewright.engine.roster import Move
 from gatewright.kernel.affected import affected
 from gatewright.kernel.change import NO_CHANGE, Change, Edits, MapChange
-from gatewright.kernel.classes import Addresses, CompiledRules, Ground, PodClass, begin, end, follow
+from gatewright.kernel.classes import (
+    Addresses,
+    CompiledRules,
+    Ground,
+    PodClass,
+    Positions,
+    begin,
+    follow,
+    resume,
+)
 from gatewright.kernel.denial import counters, limits
 from gatewright.kernel.guards import NO_GUARDS, Guards, guard_changes, guard_sets
 from gatewright.kernel.names import class_name, digest, policies_of
 from gatewright.kernel.options import Options
 from gatewright.kernel.program import frame, verdict_map
+from gatewright.kernel.spares import NOTHING, Keep, Spares
 from gatewright.kernel.table import Program, VerdictMap
 
 Cells = Mapping[Direction, Collection[int]]
@@ -38,23 +48,29 @@ Cells = Mapping[Direction, Collection[int]]
 class NodeProgram:
     """What a node's kernel should hold for some compiled rules, about all pods that these are about. A value."""
 
-    def __init__(self, rules: CompiledRules, options: Options, guards: Guards) -> None:
+    def __init__(self, rules: CompiledRules, options: Options, guards: Guards, keep: Keep) -> None:
         """An empty program; `of` and `after` make those that are not."""
         self.options = options
         self.guards = guards
         self._rules = rules
+        self._spares = Spares(keep)
         self._sides = {direction: _Side(direction, options) for direction in Direction}
 
     @classmethod
     def of(
-        cls, rules: CompiledRules, options: Options | None = None, guards: Guards = NO_GUARDS
+        cls,
+        rules: CompiledRules,
+        options: Options | None = None,
+        guards: Guards = NO_GUARDS,
+        keep: Keep = NOTHING,
     ) -> tuple[NodeProgram, Program]:
         """The program of compiled rules, from the beginning: as a value that goes on, and as what it is now.
 
         Endpoints on the host network, without addresses, or not restricted by anything, stand in no map. The class of
-        a pod that waits for its address is there already: when it comes, all that is missing is one entry.
+        a pod that waits for its address is there already: when it comes, all that is missing is one entry. `keep` says
+        which sets the programs after this one keep for a while after their class is gone.
         """
-        made = cls(rules, options or Options(), guards)
+        made = cls(rules, options or Options(), guards, keep)
         empty = made.program
         cells = {direction: {key[0] for key in rules.classes(direction)} for direction in Direction}
         return made, made._follow(cells, Ground.between(rules, rules)).after(empty)
@@ -79,6 +95,7 @@ class NodeProgram:
                     for direction, own in cells.items():
                         own.add(rules.class_of(position, direction).key[0])
         ground = Ground.between(update.before, update.compiled, PodSet.of([one.position for one in moves]))
+        following._spares = self._spares.following(ground.moved)
         return following, following._follow(cells, ground)
 
     def guarded(self, guards: Guards) -> tuple[NodeProgram, Change]:
@@ -101,15 +118,21 @@ class NodeProgram:
     def element_count(self) -> int:
         """How many elements the sets and maps of all classes hold together."""
         entries = sum(len(side.claims) for side in self._sides.values())
-        return entries + sum(sum(sizes.values()) for one in self.classes for sizes in one.sizes)
+        return entries + sum(one.element_count for one in self.classes)
+
+    @property
+    def spares(self) -> frozenset[str]:
+        """The names of the sets that no rule uses and that stay for a while."""
+        return frozenset(part.name for one in self._spares for part in one.sets)
 
     @property
     def program(self) -> Program:
-        """All of it, worked out from the beginning."""
+        """All of it, worked out from the beginning, spares included."""
         classes = list(self.classes)
         sets = [part for one in classes for part in one.sets(self._rules.at)]
         maps = [part for side in self._sides.values() for part in side.maps()]
         chains = [chain for one in classes for chain in one.chains]
+        sets += (part for one in self._spares for part in one.sets)
         sets += guard_sets(self.options, self.guards)
         chains += frame(self.options)
         return Program.of(self.options.table, sets, maps, chains, counters(chains), limits(self.options))
@@ -117,7 +140,8 @@ class NodeProgram:
     def _follow(self, cells: Cells, ground: Ground) -> Change:
         edits = Edits()
         for direction, side in self._sides.items():
-            side.follow(cells[direction], ground, edits)
+            side.follow(cells[direction], ground, self._spares, edits)
+        self._spares.tidy(edits)
         return edits.change()
 
 
@@ -147,7 +171,7 @@ class _Side:
             entries = [(number, names[0]) for (kind, number), names in self.claims.items() if kind == family]
             yield verdict_map(self.direction, family, entries)
 
-    def follow(self, cells: Collection[int], ground: Ground, edits: Edits) -> None:
+    def follow(self, cells: Collection[int], ground: Ground, spares: Spares, edits: Edits) -> None:
         """Make the classes of these cells again, and look after those that name a pod with another address."""
         old = {one.name: one for cell in cells for one in self.cells.pop(cell, ())}
         if ground.moved:
@@ -164,11 +188,13 @@ class _Side:
                 after[name] = addresses
                 if was := old.pop(name, None):
                     made.append(follow(was, group.rules, addresses, ground, edits))
+                elif spare := spares.take(name):
+                    made.append(resume(spare.left, group.rules, addresses, spare.ground(ground), edits))
                 else:
                     made.append(begin(name, group.rules, addresses, ground.after.at, edits, self.options))
             self.cells[cell] = tuple(made)
         for gone in old.values():
-            end(gone, edits)
+            spares.leave(gone, ground, edits)
         self._claim(before, after, edits)
 
     def _claim(self, before: Mapping[str, Addresses], after: Mapping[str, Addresses], edits: Edits) -> None:
@@ -260,3 +286,8 @@ class _Local:
     def holders(self) -> Mapping[IPAddress, tuple[int, ...]]:
         """Who has an address."""
         return self.compiled.holders
+
+    @property
+    def positions(self) -> Positions:
+        """Those of all pods."""
+        return self.compiled.positions

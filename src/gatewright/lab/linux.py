@@ -21,6 +21,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _PR_CAPBSET_DROP, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 24, 15, 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _CAPABILITY_VERSION_3 = 0x20080522
 
 CAP_SYS_ADMIN = 21
@@ -91,6 +92,18 @@ def end_with_parent(number: int) -> None:
 def hide_memory() -> None:
     """Let no process without CAP_SYS_PTRACE look into this one, until it executes a program."""
     _libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0)
+
+
+def spare_memory() -> None:
+    """Have the C library take memory from one place and give it back, in this process and those that it forks.
+
+    By default each thread allocates from an arena of its own, and what one of them has once needed stays with it
+    (mallopt(3)). Other C libraries have no such call, and no such habit.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        for name, value in ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 1 << 16), (_M_TRIM_THRESHOLD, 1 << 16)):
+            mallopt(ctypes.c_int(name), ctypes.c_int(value))
 
 
 def has_capability(number: int) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,28 @@ class Keys:
     clients: Path | None = None
 
 
+sslproto.SSLProtocol.max_size = 32 * 1024
+"""Bytes that asyncio sets aside for each TLS connection; its own 256 KiB are many times what a watcher ever sends."""
+
+
 class _Server(uvicorn.Server):
-    """Leaves signals to whoever runs the loop."""
+    """Leaves signals to whoever runs the loop, and looks at the clock once a second, not ten times as uvicorn does."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Stop serving."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Keep the date of answers until the end."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._ending.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -92,5 +113,5 @@ async def serving(app: Any, listening: socket.socket | Sequence[socket.socket], 
             raise LabError("the server did not start")
         yield
     finally:
-        server.should_exit = True
+        server.end()
         await task

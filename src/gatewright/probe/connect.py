@@ -27,8 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gatewright.lab import linux
-from gatewright.probe import sctp
+from gatewright.lab import linux, sctp
 
 T = TypeVar("T")
 OPEN, REFUSED, REJECTED, DROPPED, UNKNOWN, ERROR = "open", "refused", "rejected", "dropped", "unknown", "error"

@@ -95,7 +95,10 @@ class ServiceFront:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What to try. Sources and destinations are pod keys (and `outside`); `ports` come besides the declared ones."""
+    """What to try. Sources and destinations are pod keys (and `outside`); `ports` come besides the declared ones.
+
+    `sctp`: whether whoever measures can try SCTP.
+    """
 
     sources: Collection[str]
     destinations: Collection[str]
@@ -103,6 +106,7 @@ class Selection:
     families: tuple[int, ...] = (4,)
     addresses: bool = True
     services: bool = True
+    sctp: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def _to_pods(cluster: Cluster, selection: Selection, source: str, family: int) -
         if party is None or not isinstance(endpoint, Endpoint) or address is None or destination == source:
             continue
         ports = dict.fromkeys((*endpoint.ports, *selection.ports))
-        for protocol, port in sorted(one for one in ports if one[0] is not Protocol.SCTP):
+        for protocol, port in sorted(one for one in ports if one[0] is not Protocol.SCTP or selection.sctp):
             answer = verdict(cluster.compiled, party, endpoint, protocol, port, family)
             yield Connection(
                 source=source,
@@ -167,7 +171,7 @@ def _to_services(cluster: Cluster, selection: Selection, source: str, family: in
     for front in cluster.fronts:
         keys = {key for key, _ in front.backends}
         wanted = keys and keys <= set(selection.destinations) and source not in keys
-        fits = front.address.version == family and front.protocol is not Protocol.SCTP
+        fits = front.address.version == family and (front.protocol is not Protocol.SCTP or selection.sctp)
         if party is None or not wanted or not fits or front.from_outside != (source == OUTSIDE):
             continue
         answers = [
@@ -226,7 +230,7 @@ def measured(connections: Iterable[Connection], results: Iterable[Mapping[str, A
     return tuple(sorted(rows, key=lambda row: row.agreement is not Agreement.DIFFERS))
 
 
-def parse_port(text: str) -> Port:
+def parse_port(text: str, *, sctp: bool = False) -> Port:
     """`80`, `TCP/80`, `udp/53`. Raises ValueError that says what is expected."""
     protocol, _, number = text.rpartition("/")
     try:
@@ -236,6 +240,6 @@ def parse_port(text: str) -> Port:
         raise ValueError(f'"{text}" is no port; write a number, or PROTOCOL/NUMBER as in UDP/53') from None
     if not 1 <= port <= 65535:
         raise ValueError(f'"{text}": a port is a number from 1 to 65535')
-    if kind is Protocol.SCTP:
+    if kind is Protocol.SCTP and not sctp:
         raise ValueError(f'"{text}": SCTP cannot be measured; TCP and UDP can')
     return kind, port

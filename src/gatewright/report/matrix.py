@@ -17,7 +17,8 @@ from gatewright.report.lab import table
 class MatrixRow:
     """One connection: between whom, on which port, what was predicted, what was measured, and who decided.
 
-    `agrees` is None where packets cannot tell. `reached` says whether a packet got through.
+    `seconds` is how long the measurement took. `agrees` is None where packets cannot tell. `reached` says whether a
+    packet got through.
     """
 
     source: str
@@ -30,15 +31,19 @@ class MatrixRow:
     agrees: bool | None
     policies: tuple[str, ...] = ()
     detail: str = ""
+    seconds: float = 0.0
 
 
-def as_table(rows: Sequence[MatrixRow], *, enforces: bool, width: int | None = None) -> str:
-    """A table with the differences first and marked, and a line that sums up.
+def as_table(rows: Sequence[MatrixRow], *, enforces: bool, width: int | None = None, times: bool = False) -> str:
+    """A table with the differences first and marked, and a line that sums up; with `times`, how long each took.
 
     For a terminal of `width` columns longer lines of the table are cut, and end in an ellipsis to say so.
     """
     heading = ("", "FROM", "TO", "PORT", "PREDICTED", "MEASURED", "POLICY")
     lines = [heading, *(_line(row, enforces) for row in rows)]
+    if times:
+        took = ("TIME", *(f"{row.seconds * 1000:.0f} ms" for row in rows))
+        lines = [(*line[:-1], time, line[-1]) for line, time in zip(lines, took, strict=True)]
     marked = any(line[0] for line in lines)
     body = table(lines if marked else [line[1:] for line in lines])
     if width:
@@ -71,20 +76,21 @@ def as_json(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
     return json.dumps(result, indent=2)
 
 
-def as_junit(rows: Sequence[MatrixRow], *, enforces: bool) -> str:
+def as_junit(rows: Sequence[MatrixRow], *, enforces: bool, suite: str = "gatewright lab probe") -> str:
     """One test case a connection, failed where prediction and packet differ, skipped where packets cannot tell."""
     failures = sum(row.agrees is False for row in rows)
     skipped = sum(row.agrees is None for row in rows)
     counts = f'tests="{len(rows)}" failures="{failures}" errors="0" skipped="{skipped}"'
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<testsuite name="gatewright lab probe" {counts}>',
+        f"<testsuite name={quoteattr(suite)} {counts}>",
     ]
     for row in rows:
         name = quoteattr(f"{row.source} => {row.destination} : {row.port}")
         said = quoteattr(f"predicted {row.predicted}, measured {_measured(row)}; {_policies(row, enforces)}")
         inner = f"<failure message={said}/>" if row.agrees is False else "<skipped/>" if row.agrees is None else ""
-        lines.append(f"  <testcase classname={quoteattr(row.source)} name={name}>{inner}</testcase>")
+        took = f' time="{row.seconds:.4f}"' if row.seconds else ""
+        lines.append(f"  <testcase classname={quoteattr(row.source)} name={name}{took}>{inner}</testcase>")
     return "\n".join([*lines, "</testsuite>"])
 
 
@@ -100,7 +106,7 @@ def _mark(row: MatrixRow, enforces: bool) -> str:
 
 
 def _measured(row: MatrixRow) -> str:
-    return f"{row.measured} ({row.detail})" if row.measured == "error" else row.measured
+    return f"{row.measured} ({row.detail})" if row.measured in ("error", "unknown") and row.detail else row.measured
 
 
 def _policies(row: MatrixRow, enforces: bool) -> str:

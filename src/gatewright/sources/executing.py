@@ -128,7 +128,8 @@ class _Program:
                 return -1
             for channel, data in self._messages():
                 if channel == STDOUT:
-                    heard(data)
+                    if data:  # an empty message opens the channel
+                        heard(data)
                 elif channel == ERROR:
                     self._ended = self._code(data)
                 elif channel != STDERR:

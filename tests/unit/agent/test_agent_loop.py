@@ -25,6 +25,7 @@ from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.monitor import Alteration
 from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.table import Program
+from gatewright.objects.meta import Object
 from gatewright.sources.watch import Delivery
 from tests.unit.agent.clusters import KINDS, NODE, delivery, everything, node, pod, policy
 
@@ -43,6 +44,9 @@ class FakeNode:
         self.policed = False
         self.refuses = 0
         self.did: list[str] = []
+        self.by: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
         self.bypassed: tuple[str, ...] = ()
         self.altered: list[Alteration] = []
         self.monitor, self._end = os.pipe()
@@ -51,14 +55,17 @@ class FakeNode:
         os.close(self.monitor)
         os.close(self._end)
 
-    def replace(self, program: Program) -> None:
+    def replace(self, program: Program) -> float:
         self._transaction("replace")
         self.held = program
+        return time.monotonic()
 
-    def change(self, change: Change, desired: NodeProgram) -> None:
+    def change(self, change: Change, desired: NodeProgram) -> float:
+        self.gate.wait(10)
         self._transaction("change")
         assert self.held is not None
         self.held = change.after(self.held)
+        return time.monotonic()
 
     def holds(self, program: Program) -> bool:
         return self.held == program
@@ -87,6 +94,7 @@ class FakeNode:
         os.write(self._end, b"!")
 
     def _transaction(self, what: str) -> None:
+        self.by.append(threading.get_ident())
         if self.refuses:
             self.refuses -= 1
             self.did.append(f"refused {what}")
@@ -162,6 +170,57 @@ def test_first_everything_then_changes(agent: Running) -> None:
     agent.in_step()
     assert agent.node.did == ["replace", "change"]
     assert agent.loop.progress.transactions == 2
+
+
+def just_heard(agent: Running, *put: Object) -> Delivery:
+    """What a watch brings that was silent until now."""
+    at = max(time.monotonic(), agent.loop._rests + loop_module.SILENCE)
+    return delivery("NetworkPolicy", *put, at=at)
+
+
+def test_a_watch_that_was_silent_makes_its_change_itself(agent: Running) -> None:
+    agent.deliver(just_heard(agent, DB))
+    assert agent.node.did == ["replace", "change"]
+    assert agent.node.by == [agent.thread.ident, threading.get_ident()]
+    agent.in_step()
+
+
+def test_what_follows_closely_is_handed_over(agent: Running) -> None:
+    agent.deliver(delivery("NetworkPolicy", DB, at=agent.loop._rests))
+    agent.in_step()
+    assert agent.node.by == [agent.thread.ident] * 2
+
+
+def test_what_other_watches_bring_meanwhile_is_one_step_after_it(agent: Running) -> None:
+    """Nobody waits for the thread that is at work, and nothing is lost."""
+    agent.node.gate.clear()
+    first = threading.Thread(target=lambda: agent.deliver(just_heard(agent, DB)))
+    first.start()
+    agent.until(agent.loop._working.locked)
+    for name in ("one", "two", "three"):
+        agent.deliver(just_heard(agent, policy(name, "p0")))
+    assert agent.node.did == ["replace"]
+    agent.node.gate.set()
+    first.join(10)
+    agent.in_step()
+    assert agent.node.by == [agent.thread.ident, first.ident, agent.thread.ident]
+
+
+def test_the_loop_tries_again_what_a_watch_could_not_make(agent: Running) -> None:
+    agent.node.refuses = 1
+    began = time.monotonic()
+    agent.deliver(just_heard(agent, DB))
+    agent.in_step()
+    assert time.monotonic() - began < loop_module.HEARTBEAT / 2
+    assert agent.node.did == ["replace", "refused change", "replace"]
+    assert agent.node.by == [agent.thread.ident, threading.get_ident(), agent.thread.ident]
+
+
+def test_a_loop_that_was_stopped_changes_nothing_more(agent: Running) -> None:
+    agent.loop.stop()
+    agent.thread.join(10)
+    agent.deliver(just_heard(agent, DB))
+    assert agent.node.did == ["replace"]
 
 
 def test_a_change_that_is_refused_is_followed_by_the_whole_program(agent: Running) -> None:

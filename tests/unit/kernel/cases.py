@@ -72,6 +72,11 @@ class World:
         """Who has an address; all addresses here are different."""
         return {address: (one.index,) for one in self.endpoints for address in one.addresses}
 
+    @property
+    def positions(self) -> World:
+        """Who stands where."""
+        return self
+
 
 def pod(index: int, *, v4: bool = True, v6: bool = True, host_network: bool = False) -> Endpoint:
     """Pod number `index`: 10.77.0.(index + 1), fd77::(index + 1)."""

@@ -11,6 +11,7 @@ FIELDS = (Field.IPV4, Field.PROTOCOL, Field.PORT)
 PORTS, RANGES = Set("ingress/a/ports4", FIELDS, False, frozenset()), Set("ingress/a/ranges4", FIELDS, True, frozenset())
 OTHER_RANGES = Set("egress/b/ranges4", FIELDS, True, frozenset())
 DENIED = Set("ingress/a/admin0.ranges4", FIELDS, True, frozenset())
+GUARDED = Set("guard/ranges4", (Field.IPV4,), True, frozenset())
 MAP = VerdictMap("ingress4", Field.IPV4, Verb.GOTO, frozenset())
 ONE, OTHER = ((1, 1, 6, 6, 80, 90),), ((2, 2, 6, 6, 80, 90),)
 HASHED = ((1, 6, 80),)
@@ -26,6 +27,26 @@ CASES = {
         Change(sets=(SetChange(RANGES, (), ONE),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
         True,
     ),
+    "a pod that comes, and that another class allows": (
+        Change(sets=(SetChange(OTHER_RANGES, (), ONE),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        False,
+    ),
+    "a pod that goes, and that another class allowed": (
+        Change(sets=(SetChange(OTHER_RANGES, ONE, ()),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
+        False,
+    ),
+    "a pod that goes, and that its own class allowed": (
+        Change(sets=(SetChange(RANGES, ONE, ()),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
+        True,
+    ),
+    "a pod that comes where another goes": (
+        Change(sets=(SetChange(OTHER_RANGES, ONE, ()),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        True,
+    ),
+    "a range of a guard beside others": (
+        Change(sets=(SetChange(GUARDED, (), ((1, 2),)), SetChange(OTHER_RANGES, (), ONE))),
+        True,
+    ),
     "a chain written anew": (Change(sets=(SetChange(RANGES, (), ONE),), written=(Chain("ingress/a", ()),)), True),
     "a new set with ranges, which is filled first": (Change(new_sets=(RANGES,), written=(Chain("a", ()),)), False),
     "nothing": (Change(), False),
@@ -35,3 +56,14 @@ CASES = {
 @pytest.mark.parametrize(("change", "torn"), CASES.values(), ids=CASES.keys())
 def test_a_change_is_torn_where_sets_with_ranges_change_beside_others(change: Change, torn: bool) -> None:
     assert change.is_torn is torn
+
+
+def test_a_pod_that_goes_is_allowed_no_more_before_it_is_no_longer_policed() -> None:
+    """Else others would still allow for a moment what only its own rules forbade."""
+    own, others = SetChange(PORTS, HASHED, ()), SetChange(OTHER_RANGES, ONE, ())
+    gone = MapChange(MAP, ((1, "ingress/a"),), ())
+    first, last = Change(sets=(own, others), maps=(gone,)).in_steps()
+    assert first == Change(sets=(others,))
+    assert last == Change(sets=(own,), maps=(gone,))
+    (whole,) = Change(sets=(own,), maps=(gone,)).in_steps()
+    assert whole == last

@@ -16,6 +16,7 @@ from gatewright.lab.controllers.guard import Guarded
 from gatewright.lab.controllers.objects import bare, hash_of, share, victims_first, with_condition
 from gatewright.lab.controllers.owning import Children, Order
 from gatewright.lab.controllers.podranges import free_ranges
+from gatewright.lab.controllers.replicasets import ReplicaSets
 
 Tree = dict[str, Any]
 PODS = BY_PLURAL["", "pods"]
@@ -78,6 +79,38 @@ def test_children_of_other_kinds_are_nobodys_business() -> None:
     children.heard(Change(PODS, None, pod("a", 1, "x")))
     cluster = cast("Cluster", Present(pod("a", 1, "x")))
     assert children.of(cluster, "x") == children.free(cluster, "default") == []
+
+
+class Paced:
+    """A Cluster with a clock that is set by hand, which remembers what is written."""
+
+    def __init__(self) -> None:
+        self.at, self.written = NOW, 0
+        self.writer = self
+
+    def now(self) -> float:
+        return self.at
+
+    def update(self, *_: object) -> None:
+        self.written += 1
+
+
+def test_a_status_is_written_when_it_differs_and_not_more_often_than_its_pace() -> None:
+    controller, fake = ReplicaSets(), Paced()
+    cluster = cast("Cluster", fake)
+    owner: Tree = {**pod("rs", 1), "status": {"replicas": 1}}
+    assert controller.report(cluster, owner, {"replicas": 1}) is None
+    assert fake.written == 0
+    assert controller.report(cluster, owner, {"replicas": 2}) is None
+    fake.at += 0.04
+    assert controller.report(cluster, owner, {"replicas": 3}) == pytest.approx(0.06)
+    assert fake.written == 1
+    fake.at += 0.07
+    assert controller.report(cluster, owner, {"replicas": 3}) is None
+    assert fake.written == 2
+    fake.at -= 3600
+    assert controller.report(cluster, owner, {"replicas": 4}) is None
+    assert fake.written == 3
 
 
 class Picky:

@@ -118,6 +118,9 @@ def test_only_idle_history_that_was_looked_at_is_dropped() -> None:
     assert [one["metadata"]["name"] for one in rollouts.history_to_drop(owner, old)] == ["r1", "r2"]
     busy = replica_set("r1", 2, revision=1)
     assert [one["metadata"]["name"] for one in rollouts.history_to_drop(owner, [*old[:1], busy, old[2]])] == ["r2"]
+    growing = replica_set("r1", 0, revision=1)
+    growing["spec"]["replicas"] = 2
+    assert [one["metadata"]["name"] for one in rollouts.history_to_drop(owner, [old[0], growing, old[2]])] == ["r2"]
     unseen = replica_set("r0", 0, revision=0)
     unseen["metadata"]["generation"] = 2
     assert "r0" not in [one["metadata"]["name"] for one in rollouts.history_to_drop(owner, [*old, unseen])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from gatewright.lab.controllers.legacy_endpoints import differs, endpoints
 from gatewright.lab.controllers.slicing import Writes, plan, selects, wanted
 
 Tree = dict[str, Any]
+_NUMBERS = itertools.count()
+"""What ends the names that a server makes: none comes twice."""
 
 
 def service(**spec: Any) -> Tree:
@@ -47,9 +50,9 @@ def grown(writes: Writes, existing: Sequence[Tree]) -> list[Tree]:
     for tree in writes.updated:
         assert tree["metadata"]["name"] in found
         found[tree["metadata"]["name"]] = copy.deepcopy(tree)
-    for number, tree in enumerate(writes.created):
+    for tree in writes.created:
         made = copy.deepcopy(tree)
-        made["metadata"]["name"] = f"{made['metadata'].pop('generateName')}{len(existing)}-{number}"
+        made["metadata"]["name"] = f"{made['metadata'].pop('generateName')}{next(_NUMBERS)}"
         found[made["metadata"]["name"]] = made
     return list(found.values())
 

@@ -64,6 +64,14 @@ CASES: dict[str, tuple[View, Decision]] = {
         Decision(start=("c",)),
     ),
     "a lost init container does not hold up a pod that has begun": (View(pod(inits="i"), {"c": UP}), Decision()),
+    "what was done in a sandbox before does not stand for init containers": (
+        View(pod("OnFailure", "ab", "i"), {"a": DONE}, done=frozenset("a")),
+        Decision(start=("i",)),
+    ),
+    "what was done in a sandbox before is not run again": (
+        View(pod("OnFailure", "ab", "i"), {"a": DONE, "i": DONE}, done=frozenset("a")),
+        Decision(start=("b",)),
+    ),
     "a sidecar has to have started before the next": (View(pod(inits="Si"), {"S": UP}), Decision()),
     "behind a started sidecar the next init container starts": (
         View(pod(inits="Si"), {"S": UP}, started=frozenset("S")),

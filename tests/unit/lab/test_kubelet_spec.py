@@ -361,7 +361,7 @@ def test_a_container_is_told_all_that_its_spec_says() -> None:
     assert (made.user, made.group, made.stdin, made.initial) == (7, 2, True, False)
     sandbox = pod_setup(spec, facts(tree), lookup, "node-1", "10.96.0.10", "pod3")
     assert (sandbox.link, sandbox.hostname, sandbox.sysctls) == ("pod3", "web-0", {"a.b": "1"})
-    assert sandbox.addresses == ("10.244.0.5", "fd00::5")
+    assert (sandbox.addresses, sandbox.mount_points) == (("10.244.0.5", "fd00::5"), ("/v",))
 
 
 # Addresses.

@@ -189,6 +189,11 @@ def test_a_container_that_is_not_started_again_has_ended() -> None:
     assert state(tree)["terminated"]["exitCode"] == 3
 
 
+def test_a_sidecar_that_ended_after_the_containers_is_not_waited_for() -> None:
+    tree = status(pod(inits="S", restartPolicy="Never"), {"S": ILL, "c": WELL})
+    assert state(tree, field="initContainerStatuses")["terminated"]["exitCode"] == 3
+
+
 def test_a_signal_is_told_as_a_shell_tells_it() -> None:
     tree = status(pod(restartPolicy="Never"), {"c": Run(0, False, NOW, NOW, -9)}, over=True)
     assert state(tree)["terminated"]["exitCode"] == 137

@@ -214,7 +214,7 @@ def test_output_is_written_down_and_passed_on(loop: Loop, tmp_path: Path) -> Non
     reader, writer = os.pipe()
     output.add("stdout", reader)
     left: list[str] = []
-    joined = Joined(output.streams, left.append)
+    joined = Joined(("stdout",), left.append)
     output.join(joined)
     os.write(writer, b"hello\n")
     loop.after(0.02, loop.stop)
@@ -235,7 +235,7 @@ def test_who_reads_too_slowly_is_cut_off_and_nobody_waits(loop: Loop, tmp_path: 
     reader, writer = os.pipe()
     output.add("stdout", reader)
     left: list[str] = []
-    joined = Joined(output.streams, left.append)
+    joined = Joined(("stdout",), left.append)
     output.join(joined)
     os.set_blocking(writer, False)
     for _ in range(100):

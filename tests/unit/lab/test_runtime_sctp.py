@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewright.lab.runtime import sctp
+from gatewright.lab import sctp
 
 LINES = {7000: b"default/web c 7000 SCTP\n"}
 TAG = 0x01020304

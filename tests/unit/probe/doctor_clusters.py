@@ -40,6 +40,7 @@ class Cluster:
     groups: list[str] = field(default_factory=list)
     served: dict[str, list[str]] = field(default_factory=dict)
     files: list[Json] = field(default_factory=list)
+    binaries: list[str] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -76,7 +77,9 @@ class Cluster:
     def answer(self) -> Answer:
         """What the doctor says."""
         files = tuple(CniFile(one["path"], tuple(one["types"])) for one in self.files)
-        return gather(self.get, Evidence(cni_files=files), knowledge(), "cluster test")
+        return gather(
+            self.get, Evidence(cni_files=files, cni_binaries=tuple(self.binaries)), knowledge(), "cluster test"
+        )
 
 
 @dataclass
@@ -161,6 +164,7 @@ def build(base: Json, case: Json) -> Cluster:
         groups=both["groups"],
         served=both["served"],
         files=case.get("files", []),
+        binaries=case.get("binaries", []),
         refused=dict(case.get("refused", {})),
     )
 

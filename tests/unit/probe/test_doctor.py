@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gatewright.findings.networks import NETWORKS, Network
 from gatewright.probe.doctor import images, solutions
 from gatewright.probe.doctor.evidence import DAEMONSETS, GROUPS, NODES, Reply, blindness, read_cni, right
 from gatewright.probe.doctor.solutions import BadKnowledge, Capability, State, knowledge, read_solution
@@ -242,3 +243,26 @@ def test_text_begins_with_the_answer_and_shows_nodes_that_do_not_enforce_first()
     assert lines[1] == f"cluster test enforces network policies only in part: {why}"
     nodes = [line.split()[:2] for line in lines if line.startswith(("n1 ", "n2 "))]
     assert nodes == [["n2", "no"], ["n1", "yes"]]
+
+
+PARTS = {
+    "sctp": Capability.SCTP,
+    "end_port": Capability.END_PORT,
+    "admin_tiers": Capability.ADMIN_NETWORK_POLICY,
+    "cluster_tiers": Capability.CLUSTER_NETWORK_POLICY,
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=lambda one: one.name)
+def test_lint_and_the_doctor_do_not_contradict_each_other(network: Network) -> None:
+    """Lint's coarse table, by name: what it says for certain, the doctor says of some version or configuration."""
+    if network.name == "kubenet":
+        return  # leaves nothing that the doctor could recognise
+    [solution] = [one for one in knowledge().solutions if one.id == network.name]
+    assert network.enforces or any(one.enforced is State.NO for one in solution.variants)
+    for field, capability in PARTS.items():
+        known = solution.capabilities.get(capability, State.UNKNOWN)
+        states = {known} if isinstance(known, State) else {one.state for one in known}
+        said = getattr(network, field)
+        if network.enforces and said is not None:
+            assert states != ({State.NO} if said else {State.YES}), capability

@@ -35,6 +35,7 @@ PORT = 10250
 CONFIG_MAPS, SECRETS, SERVICES = (BY_PLURAL["", name] for name in ("configmaps", "secrets", "services"))
 _FOLLOWED = (PODS, CONFIG_MAPS, SECRETS, SERVICES, nodes.NODES)
 COMPONENT = "kubelet"
+_HEARTBEAT = "the node's heartbeat"
 _log = logging.getLogger(__name__)
 
 
@@ -65,12 +66,14 @@ class Kubelet:
     def __init__(self, settings: KubeletSettings, runner: Runner, outbox: Outbox, follower: Follower) -> None:
         self.node, self.addresses, self.resolver = settings.node, settings.addresses, settings.resolver
         self.runner = runner
+        self.heartbeat: Heartbeat | None = None
         self.allocatable = nodes.resources()
         self._outbox, self._follower = outbox, follower
         self._ranges = Ranges(settings.folder / "ranges.json")
         self._versions = {6 if ":" in address else 4 for address in settings.addresses}
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._names: set[Name] = set()
         self._waiting: dict[Name, Tree] = {}
         self._begun = False
         self._interested: dict[tuple[str, str, str], set[str]] = {}
@@ -114,10 +117,13 @@ class Kubelet:
         self.networks_changed(self._follower.get(nodes.NODES, "", self.node))
         self._ranges.adopt({pod.uid: pod.addresses for pod in found if not pod.host_network})
         known = {pod.uid: pod for pod in found}
-        for tree in self._follower.all(PODS):
-            self._put(tree, known.pop(tree["metadata"]["uid"], None))
-        for pod in known.values():
-            self._tasks[pod.uid] = asyncio.ensure_future(self._clear_away(pod.uid))
+        trees = self._follower.all(PODS)
+        for uid in known.keys() - {tree["metadata"]["uid"] for tree in trees}:
+            orphan = known.pop(uid)
+            self._names.add((orphan.namespace, orphan.name))
+            self._tasks[uid] = asyncio.ensure_future(self._clear_away(orphan))
+        for tree in trees:
+            self._put(tree, known.get(tree["metadata"]["uid"]))
 
     def heard(self, changes: Iterable[Change]) -> None:
         """What has changed in the API. Before `begin` it is not of interest: that looks at everything."""
@@ -126,6 +132,8 @@ class Kubelet:
                 self._pod_changed(change)
             elif change.resource is nodes.NODES:
                 self.networks_changed(change.after)
+                if self.heartbeat is not None and change.after is not None:
+                    self.heartbeat.heard(change.after)
             elif change.resource in (CONFIG_MAPS, SECRETS):
                 for uid in tuple(self._interested.get((change.resource.kind, *change.name), ())):
                     self._workers[uid].references_changed()
@@ -171,17 +179,15 @@ class Kubelet:
         name = (metadata["namespace"], metadata["name"])
         if (worker := self._workers.get(metadata["uid"])) is not None:
             worker.update(tree)
-        elif any((other.pod.namespace, other.pod.name) == name for other in self._of_name(name)):
+        elif name in self._names:  # the pod that has it is not gone yet
             self._waiting[name] = tree
         else:
             self._begin(tree, found)
 
-    def _of_name(self, name: Name) -> list[PodWorker]:
-        return [one for one in self._workers.values() if (one.pod.namespace, one.pod.name) == name]
-
     def _begin(self, tree: Tree, found: PodState | None) -> None:
         uid, namespace = tree["metadata"]["uid"], tree["metadata"]["namespace"]
         self._workers[uid] = worker = PodWorker(self, tree, found)
+        self._names.add((namespace, tree["metadata"]["name"]))
         for kind, name in references(tree):
             self._interested.setdefault((kind, namespace, name), set()).add(uid)
         self._tasks[uid] = asyncio.ensure_future(self._live(worker))
@@ -195,54 +201,61 @@ class Kubelet:
         del self._workers[pod.uid], self._tasks[pod.uid]
         for kind, name in references(pod.tree):
             self._interested.get((kind, pod.namespace, name), set()).discard(pod.uid)
-        self._ranges.release(pod.uid)
-        self._outbox.forget(pod.uid)
-        if (following := self._waiting.pop((pod.namespace, pod.name), None)) is not None:
-            self._put(following, None)
+        self._let_go(pod.uid, (pod.namespace, pod.name))
 
-    async def _clear_away(self, uid: str) -> None:
+    async def _clear_away(self, pod: PodState) -> None:
         """Take away a pod that the API does not know."""
         while True:
             try:
-                await self.runner.remove_pod(uid)
+                await self.runner.remove_pod(pod.uid)
                 break
             except LabError as error:
-                _log.warning("pod %s is not in the API and cannot be removed: %s", uid, error)
+                _log.warning("pod %s/%s is not in the API: %s", pod.namespace, pod.name, error)
                 await asyncio.sleep(1)
+        del self._tasks[pod.uid]
+        self._let_go(pod.uid, (pod.namespace, pod.name))
+
+    def _let_go(self, uid: str, name: Name) -> None:
+        """Nothing is left of a pod: its name and addresses are free."""
         self._ranges.release(uid)
-        del self._tasks[uid]
+        self._outbox.forget(uid)
+        self._names.discard(name)
+        if (following := self._waiting.pop(name, None)) is not None:
+            self._put(following, None)
 
 
 class Heartbeat:
     """Keeps the Node and its Lease. Its work is done by the outbox' thread."""
 
-    def __init__(self, settings: KubeletSettings, outbox: Outbox) -> None:
-        self._settings, self._outbox = settings, outbox
+    def __init__(self, settings: KubeletSettings, outbox: Outbox, port: int) -> None:
+        self._settings, self._outbox, self._port = settings, outbox, port
         self._uid = ""
         self._told = 0.0
-        self.port = settings.port
+        self._doubted = False
 
     async def beat(self) -> None:
         """For ever."""
         while True:
-            self._outbox.first("the node's heartbeat", self._write)
+            self._outbox.first(_HEARTBEAT, self._write)
             await asyncio.sleep(nodes.RENEWED_EVERY)
+
+    def heard(self, tree: Tree) -> None:
+        """The Node has changed. Whoever says that it is not well has not heard of it: it is told anew at once."""
+        if self._uid == tree["metadata"]["uid"] and not nodes.is_ready(tree):
+            self._doubted = True
+            self._outbox.first(_HEARTBEAT, self._write)
 
     def _write(self, writer: Writer) -> None:
         now, name = time.time(), self._settings.node
-        if not self._uid or now - self._told >= nodes.TOLD_EVERY or self._is_doubted(writer):
+        if self._doubted:
+            self._told, self._doubted = 0.0, False
+        if not self._uid or now - self._told >= nodes.TOLD_EVERY:
             self._register(writer, now)
             self._told = now
         lease = nodes.lease(name, self._uid, now)
         spec = {"spec": lease["spec"]}
         if not quietly(lambda: writer.patch(nodes.LEASES, nodes.LEASE_NAMESPACE, name, spec), "NotFound"):
             writer.create(nodes.LEASES, nodes.LEASE_NAMESPACE, lease)
-
-    def _is_doubted(self, writer: Writer) -> bool:
-        """Whether others think that the node is not ready, as after a time when it could not be heard of."""
-        there: list[Tree] = []
-        quietly(lambda: there.append(writer.get(nodes.NODES, "", self._settings.node)), "NotFound")
-        return bool(there) and not nodes.is_ready(there[0])
 
     def _register(self, writer: Writer, now: float) -> None:
         settings = self._settings
@@ -254,7 +267,7 @@ class Heartbeat:
             writer.patch(nodes.NODES, "", settings.node, labels)
         known = writer.get(nodes.NODES, "", settings.node)
         self._uid = known["metadata"]["uid"]
-        status = nodes.node_status(settings.node, settings.addresses, self.port, now, known.get("status") or {})
+        status = nodes.node_status(settings.node, settings.addresses, self._port, now, known.get("status") or {})
         writer.patch(nodes.NODES, "", settings.node, {"status": status}, "status")
 
 
@@ -278,8 +291,7 @@ async def keep_node(settings: KubeletSettings, runner: Runner, stop: asyncio.Eve
     tasks: list[asyncio.Task[None]] = []
     try:
         async with _served(settings, runner) as port:
-            heartbeat = Heartbeat(settings, outbox)
-            heartbeat.port = port
+            heartbeat = kubelet.heartbeat = Heartbeat(settings, outbox, port)
             tasks.append(asyncio.ensure_future(heartbeat.beat()))
             follower.start()
             if await _listed(follower, stop):

@@ -52,6 +52,8 @@ class View:
     """When a container may be started again at the earliest."""
     busy: frozenset[str] = frozenset()
     """Containers that are being started or stopped right now."""
+    done: frozenset[str] = frozenset()
+    """Containers that were done in a sandbox before this one; what they say of init containers is of the past."""
     ending: bool = False
     """Whether the pod is to end: it is being deleted, or its time is over."""
 
@@ -107,7 +109,7 @@ def is_done(part: Part, run: Run, pod: PodSpec) -> bool:
 
 def initialized(view: View) -> bool:
     """Whether the containers may start or have started: what comes before them has been done, each in its turn."""
-    if any(part.kind == "main" and part.name in view.runs for part in view.pod.parts):
+    if any(part.kind == "main" and part.name in view.runs.keys() - view.done for part in view.pod.parts):
         return True
     return all(_passed(view, part) for part in view.pod.parts if part.kind != "main")
 

@@ -10,19 +10,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Iterable
 
 from gatewright.lab.api.resources import Tree
 from gatewright.lab.errors import LabError
 from gatewright.lab.kubelet import machine
 from gatewright.lab.kubelet.checks import Asked, Failed, ask
 from gatewright.lab.kubelet.downward import Facts, Unresolved
-from gatewright.lab.kubelet.environment import Lookup
-from gatewright.lab.kubelet.machine import Decision, Run, View, run_of
+from gatewright.lab.kubelet.home import Home
+from gatewright.lab.kubelet.machine import Run, View
 from gatewright.lab.kubelet.podspec import Part, read_pod, seconds_of
 from gatewright.lab.kubelet.podstatus import Known, pod_status
-from gatewright.lab.kubelet.runner import Runner
+from gatewright.lab.kubelet.runs import CONFIGURATION, Runs
 from gatewright.lab.kubelet.setup import container_setup, pod_setup
 from gatewright.lab.kubelet.volumes import MountFailure, replaced, volumes
 from gatewright.lab.kubelet.watcher import Watcher
@@ -41,51 +40,6 @@ _VOLUMES = ""
 _log = logging.getLogger(__name__)
 
 
-class Home(Protocol):
-    """What a pod needs of its kubelet."""
-
-    @property
-    def node(self) -> str:
-        """The node's name."""
-
-    @property
-    def addresses(self) -> Sequence[str]:
-        """The node's addresses."""
-
-    @property
-    def resolver(self) -> str:
-        """Where the cluster's names are answered."""
-
-    @property
-    def runner(self) -> Runner:
-        """Who runs the pods."""
-
-    @property
-    def allocatable(self) -> Tree:
-        """What the node has to give."""
-
-    def lookup(self, namespace: str) -> Lookup:
-        """ConfigMaps and Secrets of a namespace."""
-
-    def services(self) -> Iterable[Tree]:
-        """All Services."""
-
-    def pod_addresses(self, uid: str) -> tuple[str, ...] | None:
-        """Addresses for a pod, None while the node has no range. Raises LabError."""
-
-    def link(self) -> str:
-        """A name for a link."""
-
-    def tell(self, pod: Tree, status: Tree) -> None:
-        """Tell the API a status."""
-
-    def event(self, pod: Tree, kind: str, reason: str, message: str) -> None:
-        """Tell an Event."""
-
-    def ended(self, pod: Tree) -> None:
-        """Tell the API that a pod that is being deleted is gone from here."""
-
-
 class PodWorker:
     """One pod on this node. `run` is its life; everything else tells it what has changed."""
 
@@ -98,19 +52,15 @@ class PodWorker:
         self._stale = found is not None and not self._stands
         self._gone = False
         self._addresses: tuple[str, ...] = found.addresses if found else ()
-        self._runs: dict[str, Run] = {}
-        self._last: dict[str, Run] = {}
-        self._waits: dict[str, float] = {}
-        self._due: dict[str, float] = {}
-        self._waiting: dict[str, tuple[str, str]] = {}
+        self._runs = Runs()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[str, Watcher] = {}
         self._volumes: dict[str, Volume] = {}
         self._failure = ("", "")
         self._over = found is None and self.pod.finished
         self._removed = False
-        self._early: dict[str, ContainerState] = {}
         self._link = ""
+        self._set_up_wait = 0.0
         self._end_by: float | None = None
         self._told_at = 0.0
         self._said: set[str] = set()
@@ -141,39 +91,21 @@ class PodWorker:
 
     def references_changed(self) -> None:
         """A ConfigMap or Secret that the pod may refer to has changed."""
-        for name in [name for name, (reason, _) in self._waiting.items() if reason == "CreateContainerConfigError"]:
-            self._due.pop(name, None)
+        self._runs.references_changed()
         if self._stands and self.pod.spec.get("volumes") and _VOLUMES not in self._busy:
             self._begin(_VOLUMES, self._refresh_volumes())
         self._wake.set()
 
     def container_ended(self, state: ContainerState) -> None:
         """A run of a container has ended."""
-        run = self._runs.get(state.name)
-        if run is None or run.number < state.run:
-            self._early[state.name] = state
-            return
-        if run.number != state.run or not run.running:
-            return
-        self._runs[state.name] = ended = run_of(state)
-        self._stop_watching(state.name)
-        ran_for = ended.finished - ended.started
-        self._waits[state.name] = wait = machine.back_off(self._waits.get(state.name, 0.0), ran_for)
-        self._due[state.name] = _now() + wait
-        with contextlib.suppress(KeyError):
-            part = self.pod.part(state.name)
-            if not self._leaving and not machine.is_done(part, ended, self.pod):
-                self._event("Warning", "BackOff", self._back_off_words(part.name))
-        self._wake.set()
+        if (ended := self._runs.ended(state, _now())) is not None:
+            self._take_end(state.name, ended)
 
     def died(self) -> None:
         """The sandbox is gone, and every container in it: it is made anew."""
         self._stands, self._stale = False, True
-        now = time.time()
-        for name, run in self._runs.items():
-            if run.running:
-                self._runs[name] = Run(run.number, False, run.started, now, 137, run.runs, run.note)
-                self._stop_watching(name)
+        for name in self._runs.lose(time.time()):
+            self._stop_watching(name)
         if not self._leaving:
             self._event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         self._wake.set()
@@ -200,12 +132,12 @@ class PodWorker:
         """Do the next thing; seconds until the next look."""
         if self._over:
             return await self._after_the_end()
-        if not self._stands and not self._leaving:
+        if not self._stands and not self._leaving and not machine.has_ended(self._view()):
             wait = await self._set_up()
             if wait is not None:
                 return wait
         again = self._deadline()
-        decision = self._decide()
+        decision = machine.decide(self._view(), _now())
         for name in decision.stop:
             self._begin(name, self._stop(name, self._grace_left(), "Stopping container"))
         for name in decision.start:
@@ -220,13 +152,10 @@ class PodWorker:
             again = due if again is None else min(again, due)
         return again if self._told_at == 0.0 else min(SETTLING, again if again is not None else SETTLING)
 
-    def _decide(self) -> Decision:
-        return machine.decide(self._view(), _now())
-
     def _view(self) -> View:
         started = frozenset(name for name, watcher in self._watchers.items() if watcher.started)
         busy = frozenset(self._busy) - {_VOLUMES}
-        return View(self.pod, self._runs, started, self._due, busy, self._leaving)
+        return View(self.pod, self._runs.newest, started, self._runs.due, busy, self._runs.done, self._leaving)
 
     @property
     def _leaving(self) -> bool:
@@ -258,7 +187,7 @@ class PodWorker:
         if self._stale:
             await _cancelled(self._busy.values())  # what was under way in the old sandbox
             if not await self._remove():
-                return 1.0
+                return _LOST
             self._stale = False
         try:
             addresses = tuple(home.addresses) if pod.host_network else home.pod_addresses(pod.uid)
@@ -278,21 +207,14 @@ class PodWorker:
             self._once("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._tell()
             self._stale, self._link = True, ""
-            self._waits[""] = wait = machine.back_off(self._waits.get("", 0.0), 0.0)
-            return wait
+            self._set_up_wait = machine.back_off(self._set_up_wait, 0.0)
+            return self._set_up_wait
         self._volumes, self._link = setup.volumes, ""
-        self._begin_anew()
-        self._stands = True
+        self._runs.begin_anew(pod)
+        self._stands, self._set_up_wait = True, 0.0
         for line in replaced(pod.tree):
             self._once("Warning", "VolumeReplaced", line)
         return None
-
-    def _begin_anew(self) -> None:
-        """In a new sandbox nothing has run yet; numbers go on."""
-        for name, run in self._runs.items():
-            self._last[name] = run
-        self._runs = {}
-        self._due.clear()
 
     def _facts(self) -> Facts:
         return Facts(self.pod.tree, self._addresses, self._home.addresses, self._home.allocatable)
@@ -309,25 +231,17 @@ class PodWorker:
 
     def _adopt(self, found: PodState) -> None:
         """Take over what runs. What the API says of it counts where the runtime cannot know better."""
-        ready = {one["name"]: one for one in self.pod.status.get("containerStatuses") or ()}
-        ready |= {one["name"]: one for one in self.pod.status.get("initContainerStatuses") or ()}
-        for state in found.containers:
-            self._runs[state.name] = run = run_of(state)
-            self._waits[state.name] = machine.back_off_after(run.number)
-            if not run.running:
-                self._due[state.name] = _now() + self._waits[state.name]
-            if last := _run_before(run, ready.get(state.name) or {}):
-                self._last[state.name] = last
+        status = self.pod.status
+        every = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+        known: dict[str, Tree] = {one["name"]: one for one in every}
+        self._runs.adopt(found.containers, known, _now())
         if self._stands and self.pod.spec.get("volumes"):
             self._begin(_VOLUMES, self._refresh_volumes())
-        for name, run in self._runs.items():
-            with contextlib.suppress(KeyError):
-                part = self.pod.part(name)
-                if run.running and self._stands and part.kind != "init":
-                    known = ready.get(name) or {}
-                    same = known.get("restartCount") == run.number
-                    self._watch(part, run, same and bool(known.get("started")), same and bool(known.get("ready")))
-        self._wake.set()
+        for part in self.pod.parts:
+            run, told = self._runs.newest.get(part.name), known.get(part.name) or {}
+            if self._stands and run is not None and run.running and part.kind != "init":
+                same = told.get("restartCount") == run.number
+                self._watch(part, run, same and bool(told.get("started")), same and bool(told.get("ready")))
 
     # Containers.
 
@@ -340,40 +254,40 @@ class PodWorker:
                 del self._busy[name]
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.error("pod %s/%s: %s", self.pod.namespace, self.pod.name, error, exc_info=error)
-                self._due[name] = _now() + machine.LONGEST_BACK_OFF
+                self._runs.due[name] = _now() + machine.LONGEST_BACK_OFF
             self._wake.set()
 
         task.add_done_callback(done)
 
     async def _start(self, part: Part) -> None:
         home, pod, name = self._home, self.pod, part.name
-        before = self._runs.get(name) or self._last.get(name)
-        number = 0 if before is None else before.number + 1
+        number = self._runs.following(name)
         try:
             setup = container_setup(pod, part, number, self._facts(), home.lookup(pod.namespace), home.services())
             state = await home.runner.start_container(pod.uid, setup)
         except Unresolved as error:
-            self._hold(name, "CreateContainerConfigError", str(error), _RETRY)
+            self._hold(name, CONFIGURATION, str(error), _now() + _RETRY)
             return
         except LabError as error:
-            self._waits[name] = wait = machine.back_off(self._waits.get(name, 0.0), 0.0)
-            self._hold(name, "CreateContainerError", str(error), wait)
+            self._hold(name, "CreateContainerError", str(error), self._runs.put_off(name, _now()))
             return
-        self._waiting.pop(name, None)
-        if before is not None:
-            self._last[name] = before
-        self._runs[name] = run = run_of(state)
+        run = self._runs.begun(state, _now())
         self._tell_started(part, run)
-        if run.running and part.kind != "init":
-            self._watch(part, run)
         if not run.running:
-            self._due[name] = _now() + machine.FIRST_BACK_OFF
-        if (ended := self._early.pop(name, None)) is not None:
-            self.container_ended(ended)
+            self._take_end(name, run)
+        elif part.kind != "init":
+            self._watch(part, run)
 
-    def _hold(self, name: str, reason: str, message: str, wait: float) -> None:
-        self._waiting[name] = (reason, message)
-        self._due[name] = _now() + wait
+    def _take_end(self, name: str, run: Run) -> None:
+        self._stop_watching(name)
+        part = self.pod.part(name)
+        over = self._leaving or machine.is_done(part, run, self.pod) or machine.has_ended(self._view())
+        if not over:
+            self._event("Warning", "BackOff", self._back_off_words(name))
+        self._wake.set()
+
+    def _hold(self, name: str, reason: str, message: str, until: float) -> None:
+        self._runs.hold(name, reason, message, until)
         self._once("Warning", "Failed", f"Error: {message}")
 
     def _tell_started(self, part: Part, run: Run) -> None:
@@ -393,7 +307,7 @@ class PodWorker:
 
     async def _stop(self, name: str, grace: float, why: str) -> None:
         """End a container; its preStop hook has part of the time that it has."""
-        part, run = self.pod.part(name), self._runs[name]
+        part, run = self.pod.part(name), self._runs.newest[name]
         message = f"{why} {name}" if why.startswith("Stopping") else f"Container {name} {why}"
         self._event("Normal", "Killing", message)
         began = _now()
@@ -408,15 +322,12 @@ class PodWorker:
             await self._home.runner.stop_container(self.pod.uid, name, grace)
         except LabError as error:
             _log.warning("pod %s/%s: cannot stop %s: %s", self.pod.namespace, self.pod.name, name, error)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_LOST)
 
     def kill(self, name: str, run: Run, grace: float | None, why: str) -> None:
         """A probe or a hook wants this run of a container ended; what follows is up to the restart policy."""
-        if self._runs.get(name) == run and name not in self._busy and not self._leaving:
-            spec = self.pod.spec.get("terminationGracePeriodSeconds")
-            self._begin(
-                name, self._stop(name, float(spec if spec is not None else 30) if grace is None else grace, why)
-            )
+        if self._runs.newest.get(name) == run and name not in self._busy and not self._leaving:
+            self._begin(name, self._stop(name, self.pod.grace if grace is None else grace, why))
 
     def _watch(self, part: Part, run: Run, started: bool = False, ready: bool = False) -> None:
         watcher = Watcher(
@@ -465,11 +376,8 @@ class PodWorker:
             end = min(end, _now() + max(0.0, stamp + 1 - time.time()))
         if self._end_by is None or end < self._end_by:
             self._end_by = end
-            for name in [name for name in self._busy if self._is_running(name)]:
+            for name in [name for name in self._busy if self._runs.is_running(name)]:
                 self._busy.pop(name).cancel()
-
-    def _is_running(self, name: str) -> bool:
-        return (run := self._runs.get(name)) is not None and run.running
 
     def _grace_left(self) -> float:
         if self._end_by is None:
@@ -482,7 +390,7 @@ class PodWorker:
     # Telling.
 
     def _tell_soon(self) -> None:
-        """Tell at once what people and Services wait for, else when nothing more has come for a moment."""
+        """Tell in a moment: what comes until then is told together."""
         now = _now()
         if self._told_at == 0.0:
             self._told_at = now + SETTLING
@@ -503,8 +411,8 @@ class PodWorker:
             self._addresses,
             self._home.addresses,
             frozenset(name for name, watcher in self._watchers.items() if watcher.ready),
-            self._last,
-            self._waiting,
+            self._runs.last,
+            self._runs.waiting,
             self._failure,
             self._over,
         )
@@ -531,12 +439,3 @@ async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-
-
-def _run_before(run: Run, known: Tree) -> Run | None:
-    """The run before this one, as the API has it."""
-    last = (known.get("lastState") or {}).get("terminated")
-    if not last or known.get("restartCount") != run.number:
-        return None
-    started, finished = seconds_of(last.get("startedAt")) or 0.0, seconds_of(last.get("finishedAt")) or 0.0
-    return Run(run.number - 1, False, started, finished, int(last.get("exitCode") or 0), run.runs)

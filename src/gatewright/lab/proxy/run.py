@@ -1,7 +1,8 @@
 """The proxy of one node at work: what the watch tells of Services goes in, transactions come out.
 
 One thread owns the table and the kernel's packet filter; it wakes when something was delivered, when somebody else
-altered the table, or when a moment has come to try again. What came together is one transaction. Nothing is programmed
+altered the table, or when a moment has come to try again. What came together is one transaction, and so is what comes
+shortly after another. Nothing is programmed
 before everything is listed: half a list would be a cluster in which Services are missing. Whatever goes wrong, the
 kernel keeps what it holds.
 """
@@ -37,6 +38,8 @@ from gatewright.sources.watch import ClusterWatch, Delivery
 LOGGER = logging.getLogger("gatewright.lab.proxy")
 HEARTBEAT = 1.0
 """Seconds the loop sleeps at most: that often it looks whether to stop."""
+APART = 0.05
+"""Seconds between two transactions, at least: while a cluster starts, not every pod keeps every node busy."""
 REPAIRS_APART = 1.0
 """Seconds between two repairs, at least: who alters the table again and again does not keep the node busy."""
 
@@ -62,7 +65,7 @@ class Proxy:
         self._holds = False
         self._stale = True
         self._retry = Retry()
-        self._repaired = 0.0
+        self._repaired = self._next = 0.0
 
     def deliver(self, delivery: Delivery) -> None:
         """Something a watch has heard."""
@@ -77,7 +80,7 @@ class Proxy:
             while not stop.is_set():
                 for key, _ in selector.select(self._pause()):
                     key.data()
-                if self._retry.may(time.monotonic()):
+                if self._retry.may(time.monotonic()) and self._next <= time.monotonic():
                     self._turn()
 
     def close(self) -> None:
@@ -86,8 +89,9 @@ class Proxy:
         os.close(self._wake)
 
     def _pause(self) -> float:
-        soonest = self._heartbeat if self._retry.at is None else self._retry.at - time.monotonic()
-        return min(max(soonest, 0.0), self._heartbeat)
+        if self._awaited or (self._holds and not self._touched):
+            return self._heartbeat
+        return min(max((self._retry.at or self._next) - time.monotonic(), 0.0), self._heartbeat)
 
     def _hear_deliveries(self) -> None:
         os.eventfd_read(self._wake)
@@ -117,10 +121,11 @@ class Proxy:
         try:
             if not self._holds:
                 self._kernel.replace(self._table)
-                self.transactions += 1
             elif delta:
                 self._kernel.change(delta)
+            if delta or not self._holds:
                 self.transactions += 1
+                self._next = time.monotonic() + APART
             self._holds = True
             if self._stale:
                 self._forget_stale()

@@ -55,7 +55,7 @@ from gatewright.lab.runtime.wire import (
 )
 
 __all__ = ["Runtime", "RuntimeFailure"]
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _MOST_DESCRIPTORS = 16
 _SOONEST, _LATEST = 0.05, 1.0
 """Seconds between two attempts to connect again."""

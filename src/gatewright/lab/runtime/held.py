@@ -43,6 +43,9 @@ class Reply(Protocol):
     def hold(self, release: Callable[[], None]) -> None:
         """Something runs for the asker: to be released when that one leaves."""
 
+    def let_go(self) -> None:
+        """It does not depend on the asker any more."""
+
 
 class Nobody:
     """A reply to one who does not listen."""

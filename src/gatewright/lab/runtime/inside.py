@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import sys
 import termios
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -246,6 +247,10 @@ def _become_user(user: int | None, group: int | None) -> None:
     """Be this user where there is more than one: a namespace with a single user has no other to become."""
     if user is None and group is None:
         return
+    for standard in (0, 1, 2):
+        if stat.S_ISFIFO(os.fstat(standard).st_mode) or os.isatty(standard):  # never the machine's /dev/null
+            with contextlib.suppress(OSError):  # so that /dev/stdout can be opened
+                os.fchown(standard, user or 0, group or 0)
     with contextlib.suppress(OSError):
         os.setgroups([])
     with contextlib.suppress(OSError):

@@ -66,9 +66,15 @@ class Node:
     # Sandboxes
 
     def create(self, setup: PodSetup, reply: Reply) -> None:
-        """Make a pod's sandbox. Raises LabError, OSError."""
-        if setup.uid in self._pods:
+        """Make a pod's sandbox; one that stands just so is made. Raises LabError, OSError."""
+        there = self._pods.get(setup.uid)
+        if there is not None and there.up and not there.dead and there.removing is None and there.setup == setup:
+            reply.done()
+            return
+        if there is not None:
             raise LabError(f"pod {setup.namespace}/{setup.name} ({setup.uid}) is there already")
+        if not setup.host_network:
+            self._require_link(setup)
         folder = pod_folder(self._folder, setup.namespace, setup.name, setup.uid)
         uid = setup.uid
         with self._own.children_in(None):
@@ -81,6 +87,14 @@ class Node:
             )
         folder.mkdir(exist_ok=True)
         self._pods[uid] = Pod(setup, folder, launch)
+        reply.hold(lambda: self.remove(uid, Nobody()))  # who asks instead must be able to ask for the same pod
+
+    def _require_link(self, setup: PodSetup) -> None:
+        if not setup.link or not setup.addresses:
+            raise LabError(f"pod {setup.namespace}/{setup.name} needs a link and an address, or the host's network")
+        for pod in self._pods.values():
+            if pod.setup.link == setup.link:  # ending this one would take the other's away
+                raise LabError(f"link {setup.link} of pod {setup.namespace}/{setup.name} is pod {pod.name}'s")
 
     def _heard(self, uid: str, words: dict[str, Any]) -> None:
         pod = self._pods[uid]
@@ -99,6 +113,7 @@ class Node:
             pod.failed = "it was removed meanwhile" if pod.removing is not None else "its first process ended at once"
         if not pod.failed:
             pod.up = True
+            reply.let_go()
             self._tell(Changed(pod.state))
             reply.done()
             return

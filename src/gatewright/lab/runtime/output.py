@@ -76,11 +76,6 @@ class Output:
         """Write down a line of the runtime's own."""
         self._take(STDERR, f"{line}\n".encode())
 
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Which there are."""
-        return tuple(self._streams.values())
-
     def join(self, joined: Joined) -> None:
         """Pass on to somebody, too, from now on."""
         self._joined.append(joined)

@@ -268,7 +268,8 @@ class Runner:
         run = _running(pod, name)
         if run.launch is None or run.answering is not None:
             raise LabError(f"container {name} has no program of its own here: a stand-in answers for it")
-        joined = Joined(run.output.streams, lambda why: reply.ended(0, why))
+        streams = (STDOUT,) if run.setup.terminal else (STDOUT, STDERR)
+        joined = Joined(streams, lambda why: reply.ended(0, why))
         given = run.terminal if run.setup.terminal else run.input if stdin else -1
         run.output.join(joined)
         reply.hold(lambda: run.output.leave(joined))

@@ -48,7 +48,8 @@ from gatewright.lab.runtime.wire import (
 
 MOST_UNREAD = 64 << 20
 """Bytes of answers that wait for a client that does not read, before it is left."""
-_PIECE = 1 << 20
+_PIECE = 1 << 18
+_OPEN_FILES = 1 << 16
 _LINK = re.compile(r"pod[0-9]+")
 
 
@@ -70,8 +71,7 @@ class RuntimeSettings:
 def serve(settings: RuntimeSettings) -> None:
     """Run until SIGTERM; call in a forked process of its own, in the node's network namespace. Raises OSError."""
     linux.set_process_name("lab-runtime")
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _raise_limit()
     loop = Loop()
     stand_ins = StandIns(loop)
     network = settings.network()
@@ -84,6 +84,14 @@ def serve(settings: RuntimeSettings) -> None:
         loop.run()
     finally:
         server.end()
+
+
+def _raise_limit() -> None:
+    """Let this process, and the pods after it, have as many open files as sockets of all stand-ins may take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _clean(settings: RuntimeSettings, network: PodNetwork) -> None:
@@ -284,3 +292,6 @@ class _Reply:
 
     def hold(self, release: Callable[[], None]) -> None:
         self.client.hold(self.number, release)
+
+    def let_go(self) -> None:
+        self.client.let_go(self.number)

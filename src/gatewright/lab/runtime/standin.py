@@ -26,8 +26,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Struct
 
-from gatewright.lab import linux
-from gatewright.lab.runtime import sctp
+from gatewright.lab import linux, sctp
 
 SILENCE = 0.2
 """Seconds after which a client that says nothing is greeted."""

@@ -31,7 +31,10 @@ _END_WITHIN = 5.0
 
 @dataclass(slots=True)
 class Child:
-    """One component. `run` is called in its own process, in the network namespace `network`."""
+    """One component. `run` is called in its own process, in the network namespace `network`.
+
+    One with `after` does something once: it may end well, and is started again when that other one is.
+    """
 
     name: str
     run: Callable[[], None]
@@ -42,6 +45,7 @@ class Child:
     restarts: int = 0
     since: float = 0.0
     due: float | None = None
+    after: Child | None = None
     keep: tuple[int, ...] = ()
     """Descriptors that it inherits."""
     _back_off: float = field(default=_FIRST_BACK_OFF, repr=False)
@@ -53,10 +57,10 @@ class Child:
         if self.pid == 0:
             _become(self)
 
-    def ended(self) -> None:
+    def ended(self, code: int) -> None:
         """The process has ended; when it is to be started again, if it is still wanted."""
         self.pid = 0
-        if not self.wanted:
+        if not self.wanted or (self.after is not None and code == 0):
             return
         now = time.monotonic()
         if now - self.since > _STABLE:
@@ -102,14 +106,14 @@ class Children:
         ended: list[Child] = []
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return ended
             if pid == 0:
                 return ended
             for child in self._children:
                 if child.pid == pid:
-                    child.ended()
+                    child.ended(os.waitstatus_to_exitcode(status))
                     ended.append(child)
 
     def next_due(self) -> float | None:
@@ -122,6 +126,9 @@ class Children:
         for child in self._children:
             if child.due is not None and child.due <= now:
                 child.start()
+                for other in self._children:
+                    if other.after is child and other.wanted and not other.pid:
+                        other.start()
 
 
 def _wait(child: Child, deadline: float) -> None:

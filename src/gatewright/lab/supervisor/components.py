@@ -48,6 +48,8 @@ from gatewright.sources.kubeconfig import Where, configuration
 
 SERVICES, DEPLOYMENTS = BY_PLURAL["", "services"], BY_PLURAL["apps", "deployments"]
 DNS_ADDRESSES = (ipaddress.ip_address("10.96.0.10"), ipaddress.ip_address("fd00:10:96::a"))
+WINDOW = 1000
+"""Changes that the API remembers: who was away for longer lists again."""
 OUTSIDE_PORTS = (80, 81, 443)
 """On which the outside host listens, so that connections that leave the cluster end somewhere."""
 _THERE_WITHIN = 10.0
@@ -92,6 +94,7 @@ def serve_api(site: Site, listening: socket.socket, told: int) -> None:
         inside=tuple((str(address), API_PORT) for address in addresses),
         inside_kubeconfig=directory.internal_kubeconfig,
         names=(*(f"IP:{address}" for address in (*addresses, "10.96.0.1")), *(f"DNS:{name}" for name in API_NAMES)),
+        window=WINDOW,
         name=site.context,
         kubelets=tuple(str(network) for network in FABRIC_NETWORKS),
     )
@@ -179,23 +182,20 @@ def run_proxy_of(site: Site, node: str, addresses: list[str]) -> None:
     run_proxy(site.where, node, [ipaddress.ip_address(one) for one in addresses], stopping())
 
 
-def be_outside(site: Site, addresses: list[str]) -> None:
-    """The host outside: something that listens, in the place of all that is beyond the cluster."""
-    asyncio.run(_keep_outside(site.directory.machine(OUTSIDE).runtime_socket, addresses))
+def make_outside_host(site: Site, addresses: list[str]) -> None:
+    """Give the runtime outside its one pod: something that listens, in the place of all that is beyond the cluster."""
+    asyncio.run(_make_outside_host(site.directory.machine(OUTSIDE).runtime_socket, addresses))
 
 
-async def _keep_outside(path: Path, addresses: list[str]) -> None:
+async def _make_outside_host(path: Path, addresses: list[str]) -> None:
     _wait_for(path)
     runtime = await Runtime.connect(path)
-    while True:
-        if not await runtime.pods():
-            files = pod_files(addresses)
-            await runtime.create_pod(
-                PodSetup(uid=OUTSIDE, namespace=OUTSIDE, name=OUTSIDE, hostname=OUTSIDE, host_network=True, files=files)
-            )
-            ports = tuple(Port(number, protocol) for protocol in ("TCP", "UDP", "SCTP") for number in OUTSIDE_PORTS)
-            await runtime.start_container(OUTSIDE, ContainerSetup(name=OUTSIDE, ports=ports))
-        await runtime.events.get()
+    if not await runtime.pods():
+        setup = PodSetup(OUTSIDE, OUTSIDE, OUTSIDE, hostname=OUTSIDE, host_network=True, files=pod_files(addresses))
+        await runtime.create_pod(setup)
+        ports = tuple(Port(number, protocol) for protocol in ("TCP", "UDP", "SCTP") for number in OUTSIDE_PORTS)
+        await runtime.start_container(OUTSIDE, ContainerSetup(name=OUTSIDE, ports=ports))
+    await runtime.close()
 
 
 def pod_files(addresses: list[str]) -> dict[str, str]:

@@ -84,13 +84,13 @@ class Lab:
         self._site.directory.logs.mkdir(mode=0o700, exist_ok=True)
         self._site.directory.api.mkdir(mode=0o700, exist_ok=True)
         self._fabric.set_up()
+        _share_what_is_there()
         if self._site.settings.api:
             foreign.hand_over(self._api_socket, relay.listen(str(FABRIC_ADDRESSES[0]), API_PORT))
         else:
             self._start_api()
         components.warm_up(self._site)
-        gc.collect()
-        gc.freeze()  # what is there now is shared by all that are forked
+        _share_what_is_there()
         if self._site.settings.controllers:
             self._component("controllers", partial(components.run_controllers_of, self._site), self._network)
         for node in self._site.settings.nodes:
@@ -123,9 +123,17 @@ class Lab:
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
-    def _component(self, name: str, run: Callable[[], None], network: int, keep: tuple[int, ...] = ()) -> Child:
+    def _component(
+        self,
+        name: str,
+        run: Callable[[], None],
+        network: int,
+        *,
+        keep: tuple[int, ...] = (),
+        after: Child | None = None,
+    ) -> Child:
         log = self._site.directory.logs / f"{name.replace('/', '-')}.log"
-        child = Child(name, run, network, log, keep=keep)
+        child = Child(name, run, network, log, keep=keep, after=after)
         self._children.start(child)
         return child
 
@@ -162,8 +170,8 @@ class Lab:
         runtime = partial(components.run_runtime, self._site, OUTSIDE)
         machine.children.append(self._component("outside/runtime", runtime, machine.network))
         addresses = [str(one) for one in of_families(OUTSIDE_ADDRESSES, self._site.families)]
-        host = partial(components.be_outside, self._site, addresses)
-        machine.children.append(self._component("outside/host", host, machine.network))
+        host = partial(components.make_outside_host, self._site, addresses)
+        machine.children.append(self._component("outside/host", host, machine.network, after=machine.children[0]))
 
     def _start_machine(self, machine: Machine) -> None:
         site, name = self._site, machine.name
@@ -281,6 +289,12 @@ _OPERATIONS: dict[str, Callable[[Lab, Message], Message]] = {
     "heal": Lab.heal,
     "kill": Lab.kill,
 }
+
+
+def _share_what_is_there() -> None:
+    """Keep the collector's hands off what there is: what nobody writes to is shared with all that are forked."""
+    gc.collect()
+    gc.freeze()
 
 
 def _child_status(child: Child) -> Message:

@@ -32,14 +32,22 @@ from gatewright.lab.supervisor.settings import LabSettings
 _NAMESPACES = linux.NEWNS | linux.NEWNET | linux.NEWUTS | linux.NEWIPC
 _UP_WITHIN = 120.0
 _LOOPBACK = "127.0.0.1"
-_NEEDED = {"dns": "dnspython", "uvicorn": "uvicorn", "wsproto": "wsproto", "lightkube": "lightkube"}
+_NEEDED = {
+    "dns": "dnspython",
+    "httptools": "httptools",
+    "lightkube": "lightkube",
+    "prometheus_client": "prometheus-client",
+    "uvicorn": "uvicorn",
+    "wsproto": "wsproto",
+}
+"""Module to package: what the extra `lab` installs."""
 
 
 def launch(directory: LabDirectory, settings: LabSettings) -> None:
     """Start the lab and return when its API answers. Raises GatewrightError, and leaves nothing behind then."""
     for module, package in _NEEDED.items():
         if importlib.util.find_spec(module) is None:
-            raise LabError(f"the lab needs {package}; install it with: pip install 'gatewright[agent,lab]'")
+            raise LabError(f"the lab needs {package}; install it with: pip install 'gatewright[lab]'")
     directory.prepare()
     told, tell = os.pipe()
     sys.stdout.flush()
@@ -178,6 +186,7 @@ def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> No
         from gatewright.lab.web import listen
 
         linux.set_process_name("gatewright-lab")
+        linux.spare_memory()
         found = foreign.read(settings.api, directory.name) if settings.api else None
         reached = foreign.fork_relay(found) if found else listen(_LOOPBACK, 0)
         linux.unshare(_NAMESPACES)

@@ -29,6 +29,7 @@ NO_API = (404, 502)
 """What something else than a Kubernetes API answers to a request for nodes."""
 CNI_FOLDERS = ("etc/cni/net.d", "net.d", ".")
 """Where CNI configurations stand below a folder of a node's files."""
+CNI_BINARIES = "opt/cni/bin"
 
 
 class NodeFilesUnreadable(GatewrightError):
@@ -55,7 +56,8 @@ def examine(
             return Reply(told.status, told.tree, told.said)
 
         files = read_files(node_files) if node_files else ()
-        evidence = Evidence(cni_files=files, files_node=node, agents=lab_agents(where))
+        binaries = read_binaries(node_files) if node_files else ()
+        evidence = Evidence(cni_files=files, cni_binaries=binaries, files_node=node, agents=lab_agents(where))
         answer = gather(ask, evidence, knowledge(), asker.name)
         if evidence.get(NODES).status in NO_API:
             raise ClusterUnavailable(f"{asker.name}: not a Kubernetes API: it has no nodes; look at `server`")
@@ -96,6 +98,15 @@ def read_files(folder: Path) -> tuple[CniFile, ...]:
         what = f"{folder}: {line(error.strerror or error)}; name a folder that holds etc/cni/net.d, and may be read"
         raise NodeFilesUnreadable(what) from error
     return read_cni(files)
+
+
+def read_binaries(folder: Path) -> tuple[str, ...]:
+    """The names of the CNI plugins below a folder of a node's files; none where there is no such folder."""
+    place = folder / CNI_BINARIES
+    try:
+        return tuple(sorted(file.name for file in place.iterdir())) if place.is_dir() else ()
+    except OSError as error:
+        raise NodeFilesUnreadable(f"{place}: {line(error.strerror or error)}; the files have to be readable") from error
 
 
 @contextlib.contextmanager

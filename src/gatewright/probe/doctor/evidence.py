@@ -55,11 +55,14 @@ class CniFile(msgspec.Struct, frozen=True):
 class Evidence:
     """Everything heard. `files_node` is the node that the CNI files are of, empty where nobody knows.
 
+    `cni_binaries` are the names in its folder of CNI plugins, none where that was not looked into.
+
     `agents` are Gatewright's agents that are no objects of the API, in the shape of pods.
     """
 
     replies: dict[str, Reply] = field(default_factory=dict)
     cni_files: tuple[CniFile, ...] = ()
+    cni_binaries: tuple[str, ...] = ()
     files_node: str = ""
     agents: tuple[Tree, ...] = ()
     wanted: set[str] = field(default_factory=set)

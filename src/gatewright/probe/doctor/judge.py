@@ -36,6 +36,14 @@ class _Here:
     trouble: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Leftover:
+    """Something that speaks of a solution of which nothing runs."""
+
+    solution: Solution
+    seen: Seen
+
+
 @dataclass(slots=True)
 class _Judge:
     evidence: Evidence
@@ -92,7 +100,7 @@ def judge(evidence: Evidence, known: Knowledge, cluster: str = "") -> Answer:
     enforced, why = _whole(answers, parts, missing)
     decisions = list(work.decisions.values())
     evidence_seen = [seen for claim in found for seen in claim.seen]
-    evidence_seen += [one.seen for one in strangers] + leftovers
+    evidence_seen += [one.seen for one in strangers] + [one.seen for one in leftovers] + _files(evidence)
     evidence_seen += [seen for one in decisions for seen in one.seen]
     return Answer(
         cluster=cluster,
@@ -111,12 +119,12 @@ def judge(evidence: Evidence, known: Knowledge, cluster: str = "") -> Answer:
 # --- one node ---------------------------------------------------------------------------------------------------------
 
 
-def _node(node: Tree, here: Sequence[_Here], work: _Judge, leftovers: Sequence[Seen]) -> NodeAnswer:
+def _node(node: Tree, here: Sequence[_Here], work: _Judge, leftovers: Sequence[_Leftover]) -> NodeAnswer:
     state, why = _together(node, here, work, leftovers)
     return NodeAnswer(name_of(node), state, why)
 
 
-def _together(node: Tree, here: Sequence[_Here], work: _Judge, leftovers: Sequence[Seen]) -> tuple[State, str]:
+def _together(node: Tree, here: Sequence[_Here], work: _Judge, leftovers: Sequence[_Leftover]) -> tuple[State, str]:
     """What the solutions of a node do together."""
     if obscured := _obscured(node, here, work):
         return State.UNKNOWN, obscured
@@ -134,7 +142,7 @@ def _together(node: Tree, here: Sequence[_Here], work: _Judge, leftovers: Sequen
         return State.UNKNOWN, f"two solutions enforce policies at once: {_names(enforcers)}"
     if troubled := next((one.trouble for one in here if one.trouble), ""):
         return State.UNKNOWN, troubled
-    return _one_enforcer(enforcers[0], carriers, _elsewhere(here, work))
+    return _one_enforcer(enforcers[0], carriers, _elsewhere(here, work, leftovers))
 
 
 def _obscured(node: Tree, here: Sequence[_Here], work: _Judge) -> str:
@@ -146,25 +154,31 @@ def _obscured(node: Tree, here: Sequence[_Here], work: _Judge) -> str:
     return next((one.trouble for one in here if one.decision is None), "")
 
 
-def _one_enforcer(one: _Here, carriers: Sequence[_Here], elsewhere: str) -> tuple[State, str]:
-    """`elsewhere` is a network that other nodes have, and this one lacks."""
+def _one_enforcer(one: _Here, carriers: Sequence[_Here], elsewhere: Sequence[str]) -> tuple[State, str]:
+    """`elsewhere` is what speaks of a network that is not on this node, a reason each."""
     decision = one.decision
     assert decision is not None
     if decision.role is Role.POLICY:
         network = carriers[0].claim.solution if carriers else None
         if network is None and elsewhere:
-            return State.UNKNOWN, f"no pod of {elsewhere} runs there, so what carries the packets is not known"
+            return State.UNKNOWN, f"what carries the packets there is not known: {elsewhere[0]}"
         if (network.id if network else NO_NETWORK) not in one.claim.solution.beside:
             beside = network.title if network else "a network that left no trace"
             return State.UNKNOWN, f"{decision.title} beside {beside}: not known to work together"
     return decision.enforced, decision.why
 
 
-def _elsewhere(here: Sequence[_Here], work: _Judge) -> str:
-    """A solution of the cluster that carries packets and is not on this node."""
+def _elsewhere(here: Sequence[_Here], work: _Judge, leftovers: Sequence[_Leftover]) -> list[str]:
+    """Solutions of the cluster that carry packets and are not on this node, and what speaks of others."""
     there = {one.claim for one in here}
+    known = {one.claim.solution.id for one in here}
     absent = [one for one in work.found if one not in there and one.solution.role is not Role.POLICY]
-    return absent[0].subject if absent else ""
+    told = [f"no pod of {one.subject} runs there" for one in absent]
+    return told + [
+        f"{one.seen}, and nothing of it runs"
+        for one in leftovers
+        if one.solution.role is not Role.POLICY and one.solution.id not in known
+    ]
 
 
 def _carriers(here: Sequence[_Here]) -> list[_Here]:
@@ -185,16 +199,25 @@ def _contradicted(node: Tree, carriers: Sequence[_Here], evidence: Evidence) -> 
     for one in carriers:
         if kind not in one.claim.solution.cni:
             return f"{first.path} has type {kind}, which is not that of {one.claim.solution.title}"
+    if evidence.cni_binaries and kind not in evidence.cni_binaries:
+        return f"{first.path} has type {kind}, and there is no plugin of that name"
     return ""
 
 
-def _bare(work: _Judge, leftovers: Sequence[Seen]) -> tuple[State, str]:
+def _files(evidence: Evidence) -> list[Seen]:
+    """The node's files as pieces of evidence."""
+    subject = f"Node {evidence.files_node}" if evidence.files_node else "a node's files"
+    told = [Seen(subject, one.path, f"types {', '.join(one.types) or 'none'}") for one in evidence.cni_files]
+    return told + ([Seen(subject, "CNI plugins", ", ".join(evidence.cni_binaries))] if evidence.cni_binaries else [])
+
+
+def _bare(work: _Judge, leftovers: Sequence[_Leftover]) -> tuple[State, str]:
     """A node on which nothing that is known stands."""
     elsewhere = [claim for claim in work.found if claim.pods or claim.daemonset is not None]
     if elsewhere:
         return State.NO, f"no pod of {elsewhere[0].subject} runs there"
     if leftovers:
-        return State.UNKNOWN, f"{leftovers[0].object} serves {leftovers[0].value}, and nothing of it runs"
+        return State.UNKNOWN, f"{leftovers[0].seen}, and nothing of it runs"
     return State.UNKNOWN, "no networking solution that is known left a trace"
 
 
@@ -215,18 +238,28 @@ def _as_template(daemonset: Tree | None, pod: Tree) -> bool:
 # --- the cluster ------------------------------------------------------------------------------------------------------
 
 
-def _leftovers(evidence: Evidence, found: Iterable[Claim], known: Knowledge) -> list[Seen]:
-    """API groups of solutions of which nothing else is there."""
+def _leftovers(evidence: Evidence, found: Iterable[Claim], known: Knowledge) -> list[_Leftover]:
+    """API groups and annotations of solutions of which nothing else is there."""
     there = {claim.solution.id for claim in found}
-    served = {text(one, "name") for one in items(evidence.get(GROUPS).tree, "groups")}
-    shared = {group for one in known.solutions if one.id in there for group in one.groups}
-    return [
-        Seen("the API", "groups", f"{group} ({one.title})")
+    present = [one for one in known.solutions if one.id in there]
+    groups = {text(one, "name") for one in items(evidence.get(GROUPS).tree, "groups")}
+    groups -= {group for one in present for group in one.groups}
+    told = [
+        _Leftover(one, Seen("the API", "groups", f"{group} ({one.title})"))
         for one in known.solutions
-        if one.id not in there
         for group in one.groups
-        if group in served and group not in shared
+        if one.id not in there and group in groups
     ]
+    explained = tuple(prefix for one in present for prefix in one.annotations)
+    for node in evidence.listed(NODES):
+        keys = [key for key in mapping(node, "metadata", "annotations") if not key.startswith(explained)]
+        told += [
+            _Leftover(one, Seen(called("Node", node), "metadata.annotations", f"{key} ({one.title})"))
+            for one in known.solutions
+            for key in keys
+            if one.id not in there and one.annotations and key.startswith(one.annotations)
+        ]
+    return told
 
 
 def _whole(

@@ -11,10 +11,26 @@ from typing import Any
 
 from gatewright.agent import client
 from gatewright.agent.status import State
-from gatewright.lab.directory import all_labs
+from gatewright.lab import kubeconfigs
+from gatewright.lab.directory import LabDirectory, lab_directory
+from gatewright.lab.errors import LabError
 from gatewright.sources.kubeconfig import Where, configuration
 
 READY = (State.IN_STEP, State.STALE)
+
+
+def lab_of(where: Where) -> LabDirectory | None:
+    """The lab of this machine that this cluster is, by the name of its context. Raises ClusterUnavailable."""
+    single = configuration(where).single
+    name = single.context_name.removeprefix(kubeconfigs.context_of(""))
+    if name == single.context_name:
+        return None
+    try:
+        lab = lab_directory(name)
+        there = lab.process() is not None and lab.kubeconfig.exists()
+    except LabError:
+        return None
+    return lab if there and _server(Where(str(lab.kubeconfig))) == single.cluster.server else None
 
 
 def lab_agents(where: Where) -> tuple[dict[str, Any], ...]:
@@ -22,12 +38,8 @@ def lab_agents(where: Where) -> tuple[dict[str, Any], ...]:
 
     Raises ClusterUnavailable.
     """
-    server = _server(where)
-    labs = (one for one in all_labs() if one.process() is not None and one.kubeconfig.exists())
-    for lab in labs:
-        if _server(Where(str(lab.kubeconfig))) == server:
-            return tuple(_agents(lab.name, lab.path / "nodes"))
-    return ()
+    lab = lab_of(where)
+    return tuple(_agents(lab.name, lab.path / "nodes")) if lab is not None else ()
 
 
 def _server(where: Where) -> str:

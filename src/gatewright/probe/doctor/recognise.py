@@ -154,6 +154,8 @@ def is_ready(tree: Tree) -> bool:
 
 def _of_nodes(evidence: Evidence, solution: Solution) -> Iterator[Claim]:
     runs = solution.runs
+    if not (runs.kubelet_version or runs.runtime or runs.node_labels):
+        return
     found: dict[str, Seen] = {}
     for node in evidence.listed(NODES):
         info = mapping(node, "status", "nodeInfo")

@@ -184,7 +184,8 @@ class Solution(_Strict, frozen=True):
 
     `beside` are the networks that a solution of role `policy` is known to work with; `none` stands for one that left
     no trace. A network `yields` to those that carry the packets where both are there, since it then only hands out
-    addresses. `cni` are the types of its CNI plugins, `groups` the API groups that it brings.
+    addresses. `cni` are the types of its CNI plugins, `groups` the API groups that it brings, `annotations` those by
+    which it speaks of nodes: beginnings of keys.
     """
 
     schema: str
@@ -199,6 +200,7 @@ class Solution(_Strict, frozen=True):
     settings: dict[str, Setting] = {}
     needs: tuple[Need, ...] = ()
     groups: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     yields: tuple[str, ...] = ()
     cni: tuple[str, ...] = ()

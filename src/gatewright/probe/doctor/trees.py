@@ -12,7 +12,7 @@ EMPTY: Tree = {}
 def at(tree: object, *path: str) -> object:
     """What stands at a path of keys; None where nothing does."""
     for key in path:
-        if not isinstance(tree, Mapping):
+        if not isinstance(tree, dict):
             return None
         tree = tree.get(key)
     return tree
@@ -35,7 +35,7 @@ def number(tree: object, *path: str) -> int:
 def mapping(tree: object, *path: str) -> Tree:
     """A mapping at a path."""
     found = at(tree, *path)
-    return found if isinstance(found, Mapping) else EMPTY
+    return found if isinstance(found, dict) else EMPTY
 
 
 def strings(tree: object, *path: str) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def strings(tree: object, *path: str) -> tuple[str, ...]:
 def items(tree: object, *path: str) -> tuple[Tree, ...]:
     """The mappings of a list at a path."""
     found = at(tree, *path)
-    return tuple(one for one in found if isinstance(one, Mapping)) if isinstance(found, list) else ()
+    return tuple(one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
 
 
 def name_of(tree: object) -> str:

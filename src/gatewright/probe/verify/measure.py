@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 
 from gatewright.errors import GatewrightError
 from gatewright.probe.verify import judge, objects, programs
@@ -24,6 +22,7 @@ from gatewright.probe.verify.paths import Path, Paths
 from gatewright.sources.executing import Executor, Place
 from gatewright.sources.kubeconfig import Where
 from gatewright.sources.progress import Progress
+from gatewright.sources.stopping import deaf, terminated
 
 DIRECTIONS = ("Ingress", "Egress")
 REMOVED_WITHIN = 60.0
@@ -68,7 +67,7 @@ def verify(where: Where, one: Trial, every_node: dict[str, str], wanted: Wanted,
         for name in cluster.left_behind():
             cluster.remove(name, REMOVED_WITHIN, say)
         left: list[str] = []
-        with _terminated(), _removing(cluster, one, left, say):
+        with terminated(), _removing(cluster, one, left, say):
             say(f"starting {2 * len(one.nodes)} pods in namespace {one.namespace}")
             cluster.create(one)
             started = cluster.started(one, wanted.start)
@@ -187,7 +186,7 @@ def _removing(cluster: Cluster, one: Trial, left: list[str], say: Progress) -> I
     try:
         yield
     finally:
-        with _deaf():
+        with deaf():
             try:
                 gone = cluster.remove(one.namespace, REMOVED_WITHIN, say)
             except GatewrightError as error:
@@ -195,36 +194,3 @@ def _removing(cluster: Cluster, one: Trial, left: list[str], say: Progress) -> I
                 say(str(error))
             if not gone:
                 left.append(one.namespace)
-
-
-@contextlib.contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM and SIGHUP inside end the block as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with _handling((signal.SIGTERM, signal.SIGHUP), interrupt):
-        yield
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN):
-        yield
-
-
-@contextlib.contextmanager
-def _handling(
-    numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None] | signal.Handlers
-) -> Iterator[None]:
-    """Another handler while the block runs; only the main thread has any."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = [(number, signal.signal(number, handler)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, old in before:
-            signal.signal(number, old)

@@ -1,7 +1,8 @@
-"""SCTP where the kernel has none: the answer to a packet, as a function of the packet. RFC 9260.
+"""SCTP by hand, where the kernel has none: what asks for an association, and what answers. Pure; RFC 9260.
 
-Only INIT is answered: by INIT ACK on a port that somebody declared (the state cookie is the line that says who
-answers), by ABORT on any other. No association ever stands: a peer that goes on hears nothing, and gives up.
+A stand-in answers INIT alone: by INIT ACK on a port that somebody declared (the state cookie is the line that says who
+answers), by ABORT on any other. A probe asks by INIT, and hears INIT ACK where a server would take the association,
+ABORT where nobody listens: either has got through. No association ever stands, and nobody is bound to anything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import struct
 from collections.abc import Mapping
 
 PROTOCOL = 132
+"""Its number in an IP packet."""
 INIT, INIT_ACK, ABORT = 1, 2, 6
 COOKIE = 7
 _HEAD = struct.Struct("!HHI")
@@ -52,6 +54,26 @@ def answer(packet: bytes, lines: Mapping[int, bytes], tag: int) -> bytes | None:
     chunk = _chunk(ABORT, b"") if line is None else _init_ack(line, tag)
     reply = _HEAD.pack(destination, source, peer) + bytes(4) + chunk
     return reply[:8] + checksum(reply) + reply[12:]
+
+
+def init(source: int, destination: int, tag: int) -> bytes:
+    """The packet that asks for an association between two ports; `tag` (not 0) comes back with every answer."""
+    chunk = _chunk(INIT, _INIT.pack(tag, _WINDOW, _STREAMS, _STREAMS, tag))
+    packet = _HEAD.pack(source, destination, 0) + bytes(4) + chunk
+    return packet[:8] + checksum(packet) + packet[12:]
+
+
+def answer_to(asked: bytes, packet: bytes) -> int | None:
+    """INIT_ACK or ABORT where a packet answers an INIT of ours, None where it is something else."""
+    if len(packet) < 12 + _CHUNK.size:
+        return None
+    source, destination, tag = _HEAD.unpack_from(packet)
+    own_source, own_destination, _ = _HEAD.unpack_from(asked)
+    (own_tag,) = struct.unpack_from("!I", asked, 12 + _CHUNK.size)
+    if (source, destination, tag) != (own_destination, own_source, own_tag):
+        return None
+    kind = packet[12]
+    return kind if kind in (INIT_ACK, ABORT) else None
 
 
 def _init_ack(line: bytes, tag: int) -> bytes:
