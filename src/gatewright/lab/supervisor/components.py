@@ -95,6 +95,7 @@ def serve_api(site: Site, listening: socket.socket, told: int) -> None:
         inside_kubeconfig=directory.internal_kubeconfig,
         names=(*(f"IP:{address}" for address in (*addresses, "10.96.0.1")), *(f"DNS:{name}" for name in API_NAMES)),
         window=WINDOW,
+        outlives_machine=False,
         name=site.context,
         kubelets=tuple(str(network) for network in FABRIC_NETWORKS),
     )
