@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -93,14 +93,10 @@ def _examined(where: Where, node_files: Path | None, node: str) -> Answer:
 
 
 def _rendered(answer: Answer, measured: Measured | None, output: str) -> str:
-    import msgspec
-
+    from gatewright.probe.doctor.answer import document
     from gatewright.report.doctor import render
 
-    document: dict[str, Any] = msgspec.to_builtins(answer)
-    if measured is not None:
-        document["measured"] = msgspec.to_builtins(measured)
-    return render(document, output)
+    return render(document(answer, measured), output)
 
 
 def _print_objects(where: Where, wanted: Wanted) -> None:

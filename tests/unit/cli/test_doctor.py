@@ -147,3 +147,48 @@ def test_manifests_enforce_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "shop.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
     code, _, err = run(capsys, "list", "-f", tmp_path, "--require-enforced")
     assert (code, "name one with --live" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("doctor", "--yes"), "are for --verify"),
+        (("doctor", "--image", "i"), "are for --verify"),
+        (("probe", "--through", "inside"), "no lab of this machine"),
+        (("probe", "--port", "http"), "is no port"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    words: tuple[str, ...], says: str, enforcing: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, *words, "--kubeconfig", kubeconfig(tmp_path / "a", enforcing.url))
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_a_cluster_in_which_nothing_may_be_created_is_2(
+    enforcing: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = kubeconfig(tmp_path / "a", enforcing.url)
+    enforcing.refused["/api/v1/namespaces"] = 403
+    code, out, err = run(capsys, "doctor", "--verify", "--yes", "--kubeconfig", config)
+    assert (code, out) == (2, "")
+    assert "namespaces cannot be listed" in err
+    assert "ask for the right to list, create and delete them" in err
+    del enforcing.refused["/api/v1/namespaces"]
+    enforcing.objects["/api/v1/namespaces"] = []
+    code, out, err = run(capsys, "doctor", "--verify", "--yes", "--kubeconfig", config)
+    assert (code, out) == (2, "")
+    assert "POST /api/v1/namespaces: " in err
+
+
+def test_a_cluster_without_a_node_to_measure_on_is_2(
+    enforcing: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    windows = node("n2")
+    windows["status"]["nodeInfo"]["operatingSystem"] = "windows"
+    enforcing.objects["/api/v1/nodes"] = [node("n1", ready=False), windows]
+    config = kubeconfig(tmp_path / "a", enforcing.url)
+    code, out, err = run(capsys, "doctor", "--verify", "--yes", "--kubeconfig", config)
+    assert (code, out) == (2, "")
+    assert "there is no node to measure on: not measured: the node is not ready, not measured: its operating" in err

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 
 from gatewright.findings.networks import NETWORKS, Network
 from gatewright.probe.doctor import images, solutions
+from gatewright.probe.doctor.answer import document
 from gatewright.probe.doctor.evidence import DAEMONSETS, GROUPS, NODES, Reply, blindness, read_cni, right
 from gatewright.probe.doctor.solutions import BadKnowledge, Capability, State, knowledge, read_solution
 from gatewright.report.doctor import to_text
 from tests.unit.probe.doctor_clusters import FOLDER, Case, Cluster, cases
 
 CASES = cases()
+DOCTOR = json.loads((Path(__file__).parents[3] / "docs/schemas/doctor-v1.schema.json").read_text())
 SOLUTIONS = {one.id for one in knowledge().solutions}
 
 
@@ -237,12 +242,17 @@ def test_cni_files_in_the_order_in_which_a_runtime_takes_them() -> None:
 
 def test_text_begins_with_the_answer_and_shows_nodes_that_do_not_enforce_first() -> None:
     [case] = [one for one in CASES if one.name == "kube-router: a node without a pod"]
-    lines = to_text(msgspec.to_builtins(case.cluster().answer())).splitlines()
+    lines = to_text(document(case.cluster().answer())).splitlines()
     assert lines[0] == "enforced: partly"
     why = "enforced on 1 of 2 nodes; not on n2: no pod of DaemonSet kube-system/kube-router runs there"
     assert lines[1] == f"cluster test enforces network policies only in part: {why}"
     nodes = [line.split()[:2] for line in lines if line.startswith(("n1 ", "n2 "))]
     assert nodes == [["n2", "no"], ["n1", "yes"]]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_documents_follow_their_schema(case: Case) -> None:
+    jsonschema.validate(json.loads(json.dumps(document(case.cluster().answer()))), DOCTOR)
 
 
 PARTS = {

@@ -20,7 +20,9 @@ from gatewright.engine.targets import UnknownTarget
 from gatewright.objects.read import parse
 from gatewright.probe.live import program, standins
 from gatewright.probe.live.choose import NothingToProbe, Question, connections
-from gatewright.probe.live.run import BATCH, Plan, _batches
+from gatewright.probe.live.run import BATCH, How, Plan, _batches, _measured
+from gatewright.sources.executing import Place
+from gatewright.sources.kubeconfig import Where
 from tests.unit.probe.test_verify import tools
 
 CLUSTER = """
@@ -147,6 +149,15 @@ def test_programs_have_bounded_lists_of_one_source_each(compiled: Compiled) -> N
     [other] = [each for each in connections(compiled, Question(), "shop") if each.port == 80]
     batches = list(_batches([one] * (2 * BATCH + 1) + [other]))
     assert [len(batch) for batch in batches] == [BATCH, BATCH, 1, 1]
+
+
+def test_sources_of_which_none_can_be_used_are_an_error(compiled: Compiled) -> None:
+    plan = Plan(compiled, connections(compiled, Question(), "shop"))
+    places: dict[str, Place | str] = {"shop/web-1": "its stand-in did not start: ErrImagePull", "shop/db": "gone"}
+    with pytest.raises(
+        NothingToProbe, match="nothing could be measured: its stand-in did not start: ErrImagePull; gone"
+    ):
+        _measured(Where(), plan, Question(), How(), places, lambda _: None)
 
 
 # what the program says

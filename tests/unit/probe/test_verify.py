@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
-import msgspec
 import pytest
 
+from gatewright.probe.doctor.answer import document
 from gatewright.probe.doctor.solutions import State
 from gatewright.probe.verify import judge, objects, programs
 from gatewright.probe.verify.answer import Measured
@@ -20,6 +22,7 @@ from gatewright.probe.verify.paths import QUIET, Paths
 from gatewright.probe.verify.paths import Path as Way
 from gatewright.report.doctor import to_text
 from tests.unit.probe.doctor_clusters import cases
+from tests.unit.probe.test_doctor import DOCTOR
 
 TRIAL = Trial("gatewright-doctor-1", "busybox:1.37", ("n1", "n2"), (Pair("n1", "n1"), Pair("n1", "n2")))
 
@@ -164,8 +167,9 @@ def test_text_opens_with_packets_and_says_where_evidence_differs() -> None:
     found = tried({NEAR: None, FAR: None}, {NEAR: None, FAR: None})
     nodes = judge.nodes(found, {"n1": "", "n2": ""})
     measured = Measured(*judge.whole(nodes), nodes, tuple(found), 3.2)
-    document = msgspec.to_builtins(case.cluster().answer()) | {"measured": msgspec.to_builtins(measured)}
-    text = to_text(document)
+    told = json.loads(json.dumps(document(case.cluster().answer(), measured)))
+    jsonschema.validate(told, DOCTOR)
+    text = to_text(told)
     assert text.startswith("enforced: no (by packets, in 3.2 s)\ncluster test does NOT enforce network policies: n1: ")
     assert "By evidence: yes, which packets do not bear out: kube-router's firewall runs" in text
 

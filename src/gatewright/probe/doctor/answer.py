@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from gatewright.probe.doctor.evidence import Seen
 from gatewright.probe.doctor.solutions import Capability, Role, State
+
+SCHEMA = "gatewright/doctor/v1"
+"""The form of the documents: docs/schemas/doctor-v1.schema.json."""
 
 
 class PartAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,3 +61,9 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
     evidence: tuple[Seen, ...]
     missing: tuple[str, ...]
     changes: tuple[str, ...]
+
+
+def document(answer: Answer, measured: msgspec.Struct | None = None) -> dict[str, Any]:
+    """The answer as plain values, with what packets said beside it."""
+    found: dict[str, Any] = {"schema": SCHEMA, **msgspec.to_builtins(answer)}
+    return found if measured is None else {**found, "measured": msgspec.to_builtins(measured)}

@@ -151,7 +151,10 @@ def _removing(made: StandIns, stand_ins: Sequence[StandIn]) -> Iterator[None]:
 def _measured(
     where: Where, one: Plan, question: Question, how: How, places: Mapping[str, Place | str], told: Told
 ) -> tuple[Row, ...]:
-    """Open the connections, several sources at once."""
+    """Open the connections, several sources at once. Raises NothingToProbe where no source can be used."""
+    if not any(isinstance(place, Place) for place in places.values()):
+        reasons = "; ".join(dict.fromkeys(str(place) for place in places.values()))
+        raise choose.NothingToProbe(f"nothing could be measured: {reasons}")
     executor, over = Executor(where), threading.Event()
     results: dict[Connection, Result] = {}
 
