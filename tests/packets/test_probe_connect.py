@@ -143,6 +143,24 @@ def test_tcp_and_udp(node_with_pods: NodeNamespace, family: int) -> None:
         node.namespace.run(lambda: nft.run("delete table inet dropping"))
 
 
+@pytest.mark.parametrize("protocol", ["TCP", "UDP"])
+def test_no_port_is_asked_from_twice_in_a_row(
+    node_with_pods: NodeNamespace, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+    outcome = connect._outcome
+
+    def noted(attempt: Any) -> tuple[str, str] | None:
+        ports.append(attempt.handle.getsockname()[1])
+        return outcome(attempt)
+
+    monkeypatch.setattr(connect, "_outcome", noted)
+    asked = [target(node_with_pods, family, protocol, 90) for family in (4, 6)] * 250
+    for _ in range(4):
+        assert measured(asked, timeout=3) == [connect.OPEN] * len(asked)
+    assert len(set(ports)) == len(ports) == 4 * len(asked)
+
+
 def test_what_cannot_be_tried_is_an_error(node_with_pods: NodeNamespace) -> None:
     asked = target(node_with_pods, 4, "TCP", 80) | {"source": "/proc/self/fd/999999"}
     assert measured([asked]) == [connect.ERROR]

@@ -37,8 +37,14 @@ _SPARE_DESCRIPTORS = 64
 _LOOK_EVERY = 0.02
 """Seconds between looks at what has been silent for too long."""
 _RESEND = 0.2
-_FIRST_PORT, _PORTS = 20000, 40000
-"""The ports that SCTP is asked from."""
+_FIRST_PORT, _PORTS = 33000, 28000
+"""The ports that are asked from, one after the other: above those of nodes, and each again only after all the others.
+
+The kernel's own choice begins anew somewhere every ten seconds, and may so fall on a connection that it still remembers
+(one that was reset for ten seconds, one that was closed for two minutes), which a policy has allowed before.
+"""
+_TRIES = 20
+"""Ports that may be taken, one after the other, before a connection cannot be tried."""
 _QUERY = bytes.fromhex("4757 0100 0001 0000 0000 0000 00 0002 0001")
 """What is sent over UDP: a DNS query for the root's name servers, so that a name server answers too."""
 _NOBODY = (errno.ECONNREFUSED, errno.ENOPROTOOPT, errno.EPROTO)
@@ -169,18 +175,39 @@ def _begin(attempt: _Attempt) -> int:
     port = target["port"]
     if target["protocol"] == "SCTP":
         attempt.handle = socket.socket(family, socket.SOCK_RAW, sctp.PROTOCOL)
-        own = _FIRST_PORT + secrets.randbelow(_PORTS)
-        attempt.packet = sctp.init(own, port, 1 + secrets.randbelow(0xFFFFFFFF))
+        attempt.packet = sctp.init(next(_own_ports), port, 1 + secrets.randbelow(0xFFFFFFFF))
         port = 0  # a raw socket has none
     else:
         kind = socket.SOCK_STREAM if target["protocol"] == "TCP" else socket.SOCK_DGRAM
         attempt.handle = socket.socket(family, kind)
+        _bind(attempt.handle)
     attempt.handle.setblocking(False)
     attempt.started = attempt.started or time.monotonic()
     code = attempt.handle.connect_ex((target["address"], port))
     if code == 0 and target["protocol"] != "TCP":
         _send(attempt)
     return code
+
+
+def _endless(first: int) -> Iterator[int]:
+    """The ports to ask from, in turn."""
+    while True:
+        yield _FIRST_PORT + first % _PORTS
+        first += 1
+
+
+_own_ports = _endless(secrets.randbelow(_PORTS))
+
+
+def _bind(handle: socket.socket) -> None:
+    """Give a socket the next port that nobody has. Raises OSError."""
+    for left in reversed(range(_TRIES)):
+        try:
+            handle.bind(("", next(_own_ports)))
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not left:
+                raise
 
 
 def _send(attempt: _Attempt) -> None:
