@@ -56,6 +56,9 @@ class PaperCluster:
     def settle(self) -> None:
         pass
 
+    def programmed(self, patience: float) -> None:
+        self.log.append("programmed")
+
     def measure(self, attempts: Sequence[Attempt], timeout: float) -> list[str]:
         self.measured += 1
         truth = {"allowed": connect.OPEN, "denied": connect.DROPPED}

@@ -217,6 +217,15 @@ def test_a_readiness_probe_may_change_its_mind(here: Node) -> None:
     until(lambda: "Unhealthy" in {reason for reason, _ in here.events("web")})
 
 
+def test_a_container_that_was_never_ready_is_asked_sooner_than_its_probe_says(here: Node) -> None:
+    probe = {"exec": {"command": ["probe"]}, "periodSeconds": 60}
+    here.runner.answers["probe"] = 1
+    here.create("web", [{"name": "c", "command": ["serve"], "readinessProbe": probe}])
+    until(lambda: "Unhealthy" in {reason for reason, _ in here.events("web")})
+    here.runner.answers["probe"] = 0
+    here.wait_for("web", ready)
+
+
 def test_a_failing_liveness_probe_restarts_the_container(here: Node) -> None:
     probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1, "failureThreshold": 2}
     ports = [{"containerPort": 8080, "name": "http"}]

@@ -269,8 +269,24 @@ def _missing(name: str, follower: Any, say: Progress) -> list[str]:
     newest = {
         kind: max((_version(one) for one in of_kind if _counts(one)), default=0) for kind, of_kind in trees.items()
     }
-    behind = ((node, waiting.behind(_agent(name, node), newest)) for node in running)
-    return [f"node {node}: {why}" for node, why in behind if why]
+    return _behind(name, running, newest)
+
+
+def behind(name: str, newest: Mapping[str, int]) -> list[str]:
+    """The nodes whose kernel is not known to hold the newest objects (resourceVersions by kind), and why, a line each.
+
+    None where the lab's network does not enforce policies.
+    """
+    found = machines(name)
+    running = [one["name"] for one in found["nodes"] if one["state"] == "running"]
+    return _behind(name, running, newest) if found["network"] == "enforcing" else []
+
+
+def _behind(name: str, nodes: Iterable[str], newest: Mapping[str, int]) -> list[str]:
+    from gatewright.lab import waiting
+
+    found = ((node, waiting.behind(_agent(name, node), newest)) for node in nodes)
+    return [f"node {node}: {why}" for node, why in found if why]
 
 
 def _end_of_log(name: str, missing: str) -> str:

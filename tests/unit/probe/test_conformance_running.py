@@ -52,7 +52,8 @@ def lying(source: str, destination: str, port: int, family: int, way: str, said:
         ("x/b", "x/a", "pod address", 4, connect.DROPPED, "denied"),
         ("x/b", "x/a", "Service", 6, connect.REJECTED, "denied"),
         ("y/c", "x/a", "Service", 4, connect.OPEN, "allowed"),
-        ("z/a", "x/a", "pod address", 6, connect.REFUSED, "allowed"),
+        ("z/a", "x/a", "pod address", 6, connect.REFUSED, "refused"),
+        ("z/a", "y/b", "Service", 6, connect.REFUSED, "refused"),
         ("z/a", "y/b", "pod address", 6, connect.ERROR, "error"),
         ("z/a", "y/b", "pod address", 6, connect.UNKNOWN, "unknown"),
     ],
@@ -65,6 +66,14 @@ def test_one_wrong_cell_is_found(
     (found,) = outcome.differences
     assert (found.attempt.cell.source, found.attempt.cell.destination) == (source, destination)
     assert (found.attempt.way, found.attempt.cell.family, found.measured) == (way, family, measured)
+
+
+def test_a_refusal_has_got_through_only_where_nobody_listens() -> None:
+    refusing = PaperCluster(lie=lambda one: connect.REFUSED if one.cell.port in (1, 2, 79) else "")
+    outcome = run_case(refusing, CASES[115], AT_ONCE)
+    assert (outcome.outcome, outcome.step) == (FAILED, 1)
+    assert {one.attempt.expected for one in outcome.differences} == {"denied"}
+    assert {one.measured for one in outcome.differences} == {"allowed"}
 
 
 def test_a_wrong_cell_is_shown_beside_what_was_expected() -> None:

@@ -1,7 +1,8 @@
 """What survives the process: objects and their recent changes in SQLite, written in groups.
 
 `write` returns when the group is on the disk (write-ahead log, synchronous=FULL), so that whatever was answered before
-is there after any death of the process or the machine. The newest row of the log holds the highest revision ever made,
+is there after any death of the process or the machine. A lab, which a reboot ends whatever its files say, does without
+the disk's word: its journal outlives processes alone. The newest row of the log holds the highest revision ever made,
 hence none is made twice. One process has the folder, by a lock that dies with it.
 """
 
@@ -47,8 +48,9 @@ class Row:
 class Journal:
     """The files of one endpoint. Every method may block; `write` and `close` come from one thread at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, outlives_machine: bool = True) -> None:
         """Raises LabError when the folder cannot be used, is used by another process, or holds another format."""
+        self._synchronous = "FULL" if outlives_machine else "OFF"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -68,7 +70,7 @@ class Journal:
             path.chmod(0o600)
         run = self._connection.execute
         run("PRAGMA journal_mode=WAL")
-        run("PRAGMA synchronous=FULL")
+        run(f"PRAGMA synchronous={self._synchronous}")
         (found,) = run("PRAGMA user_version").fetchone()
         if found not in (0, _FORMAT):
             raise LabError(f"{path} was written by a newer version of gatewright: name another --data")

@@ -33,7 +33,7 @@ class Settings:
     `listening` is a socket that is there already, in the place of the port. `inside` are addresses (host, port) on
     which to listen besides, with a kubeconfig for whoever comes that way; `names` are further ones of the certificate.
     `name` is what the kubeconfigs call cluster, user and context. `kubelets` are the networks (`10.0.0.0/24`) in which
-    nodes are called besides this machine's own addresses.
+    nodes are called besides this machine's own addresses. `outlives_machine`: what was acknowledged survives a reboot.
     """
 
     data: Path
@@ -46,6 +46,7 @@ class Settings:
     inside_kubeconfig: Path | None = None
     names: tuple[str, ...] = ()
     name: str = "gatewright-lab"
+    outlives_machine: bool = True
     kubelets: tuple[str, ...] = ()
 
 
@@ -62,7 +63,7 @@ class Running:
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """The endpoint until the block ends. Raises LabError when it cannot start."""
-    journal = await asyncio.to_thread(Journal, settings.data)
+    journal = await asyncio.to_thread(Journal, settings.data, outlives_machine=settings.outlives_machine)
     try:
         keys = await asyncio.to_thread(credentials, settings.data, settings.names)
         listening = settings.listening or listen(HOST, settings.port)

@@ -7,6 +7,7 @@ runs, or a probe asks by gRPC, which the lab does not speak, the ports answer in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -111,7 +112,7 @@ class Watcher:
 
     async def _keep_asking(self, probe: Probe) -> bool:
         """Ask for as long as the purpose wants. Whether a startup probe passed; others end by a failure or never."""
-        tally = Tally()
+        tally, new = Tally(), probe.purpose == "readiness" and probe.successes == 1
         await asyncio.sleep(max(0.0, probe.delay))
         while True:
             tally = counted(tally, probe, await self._answer(probe))
@@ -122,7 +123,30 @@ class Watcher:
                 return False
             elif tally.passed and probe.purpose == "startup":
                 return True
-            await asyncio.sleep(probe.period)
+            new = new and not tally.passed
+            if new and await self._becomes_ready(probe):
+                tally, new = counted(tally, probe, True), False
+            else:
+                await asyncio.sleep(0.0 if new else probe.period)
+
+    async def _becomes_ready(self, probe: Probe) -> bool:
+        """Whether a container that was never ready becomes so before it is to be asked again; asks now and then.
+
+        A program that needs a second to start would wait for the period, ten seconds mostly, before anybody sees it.
+        """
+        loop, looks = asyncio.get_running_loop(), 0
+        until = loop.time() + probe.period
+        while (left := until - loop.time()) > 0:
+            await asyncio.sleep(min(left, pause(looks)))
+            looks += 1
+            if loop.time() >= until:
+                break
+            with contextlib.suppress(Failed):
+                await ask(self._containers, self._asked, probe.action, probe.timeout)
+                self._set_ready(True)
+                await asyncio.sleep(max(0.0, until - loop.time()))
+                return True
+        return False
 
     async def _answer(self, probe: Probe) -> bool:
         try:

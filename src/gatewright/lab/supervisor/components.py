@@ -83,8 +83,8 @@ class Site:
         return f"gatewright-{self.directory.name}"
 
 
-def serve_api(site: Site, listening: socket.socket, told: int) -> None:
-    """The API endpoint. Writes a byte to `told` once requests are answered."""
+def serve_api(site: Site, listening: socket.socket, told: int | None) -> None:
+    """The API endpoint. Writes a byte to `told`, where somebody waits for it, once requests are answered."""
     directory = site.directory
     addresses = [address for address in FABRIC_ADDRESSES if address.version in site.families]
     settings = ApiSettings(
@@ -95,12 +95,13 @@ def serve_api(site: Site, listening: socket.socket, told: int) -> None:
         inside_kubeconfig=directory.internal_kubeconfig,
         names=(*(f"IP:{address}" for address in (*addresses, "10.96.0.1")), *(f"DNS:{name}" for name in API_NAMES)),
         window=WINDOW,
+        outlives_machine=False,
         name=site.context,
         kubelets=tuple(str(network) for network in FABRIC_NETWORKS),
     )
 
     def ready(_: Running) -> None:
-        with contextlib.suppress(OSError):  # after a restart nobody waits any more
+        if told is not None:
             os.write(told, b"1")
             os.close(told)
 

@@ -109,6 +109,8 @@ class Lab:
         selector.register(wake, selectors.EVENT_READ)
         control = Control(listener, selector, self._answer)
         while _identity(self._site.directory.socket) == place:
+            self._children.reap()
+            self._children.restart_due()
             due = self._children.next_due()
             patience = _IDLE if due is None else max(0.0, min(_IDLE, due - time.monotonic()))
             for key, _ in selector.select(min(patience, 1.0) if control.busy else patience):
@@ -118,8 +120,6 @@ class Lab:
                 else:
                     control.hear(key)
             control.forget_slow()
-            self._children.reap()
-            self._children.restart_due()
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
@@ -142,6 +142,7 @@ class Lab:
         run = partial(components.serve_api, self._site, self._api_socket, tell)
         child = self._component("api", run, self._network, keep=(self._api_socket.fileno(), tell))
         os.close(tell)
+        child.run = partial(components.serve_api, self._site, self._api_socket, None)
         child.keep = (self._api_socket.fileno(),)
         ready, _, _ = select.select([told], [], [], _API_WITHIN)
         answered = bool(ready and os.read(told, 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -26,6 +27,7 @@ from gatewright.sources.kubeconfig import Where
 NODES = 3
 _START_WITHIN = 60.0
 _ANSWER_WITHIN = 1.0
+_LOOK = 0.02
 
 
 class LabCluster:
@@ -64,6 +66,12 @@ class LabCluster:
     def settle(self) -> None:
         """Wait until every pod that is to run is ready."""
         self._objects.settle()
+
+    def programmed(self, patience: float) -> None:
+        """Wait, so long at most, until every agent says that the newest objects are in its kernel."""
+        until = time.monotonic() + patience
+        while client.behind(self._name, self._objects.newest()) and time.monotonic() < until:
+            time.sleep(_LOOK)
 
     def measure(self, attempts: Sequence[Attempt], timeout: float) -> list[str]:
         """What became of each attempt: a word of `connect`, with the detail where it could not be tried."""

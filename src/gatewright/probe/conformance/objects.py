@@ -99,8 +99,16 @@ class Objects:
         return Seen((*cluster_wide, *mine), self._outside)
 
     def settle(self) -> None:
-        """Wait until every pod that is to run is ready and every Service has its addresses."""
+        """Wait until every pod that is to run is ready."""
         self._until(lambda: not self._unsettled(), lambda: f"pods are not ready: {', '.join(self._unsettled())}")
+
+    def newest(self) -> dict[str, int]:
+        """The newest resourceVersion of each kind of which agents hear; they do not of pods that have finished."""
+        kinds = [one for one in FOLLOWED if one is not SERVICE]
+        return {
+            one.kind: max((_version(tree) for tree in self._follower.all(one) if not _has_ended(tree)), default=0)
+            for one in kinds
+        }
 
     def ended(self, path: str) -> str:
         """Wait until a pod has ended; its phase."""
@@ -232,6 +240,11 @@ def is_ready(pod: Tree) -> bool:
 
 def _has_ended(tree: Tree) -> bool:
     return tree["kind"] == "Pod" and (tree.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _version(tree: Tree) -> int:
+    text = tree["metadata"]["resourceVersion"]
+    return int(text) if text.isdigit() else 0
 
 
 def _is_marked(tree: Tree) -> bool:

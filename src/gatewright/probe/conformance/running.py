@@ -21,13 +21,8 @@ from gatewright.probe.conformance.seen import Seen
 from gatewright.probe.conformance.table import Attempt, attempts
 from gatewright.report.conformance import BROKEN, FAILED, PASSED, SKIPPED, CaseRow, ConnectionRow
 
-_SAYS = {
-    connect.OPEN: ALLOWED,
-    connect.REFUSED: ALLOWED,
-    connect.DROPPED: DENIED,
-    connect.REJECTED: DENIED,
-}
-"""What packets say. A refusal has got through; policies never refuse, they drop."""
+_SAYS = {connect.OPEN: ALLOWED, connect.DROPPED: DENIED, connect.REJECTED: DENIED}
+"""What packets say, in the words of a table; what is not here shows as it is."""
 _PAUSE = 0.1
 
 
@@ -53,7 +48,10 @@ class Cluster(Protocol[H]):
         """The objects as they are now."""
 
     def settle(self) -> None:
-        """Wait until every pod that is to run is ready and every Service has its addresses."""
+        """Wait until every pod that is to run is ready."""
+
+    def programmed(self, patience: float) -> None:
+        """Wait, so long at most, until every agent says that the newest objects are in its kernel."""
 
     def measure(self, attempts: Sequence[Attempt], timeout: float) -> list[str]:
         """What became of each attempt: `open`, `refused`, `dropped` ..., or an error in words."""
@@ -214,6 +212,8 @@ def _step(
     for operation in step.operations:
         cluster.perform(replace(operation, body=filled(operation.body, before)))
     cluster.settle()
+    if not step.at_once:
+        cluster.programmed(patience.table)
     problems = [
         f"pod {pod} ended as {phase}, expected {wanted}"
         for pod, wanted in step.phases.items()
@@ -261,7 +261,14 @@ def _again(
 
 
 def _measured(cluster: Cluster[H], asked: Sequence[Attempt], timeout: float) -> list[str]:
-    return [_SAYS.get(one, one) for one in cluster.measure(asked, timeout)]
+    return [_meant(one, what) for one, what in zip(asked, cluster.measure(asked, timeout), strict=True)]
+
+
+def _meant(attempt: Attempt, what: str) -> str:
+    """A refusal has got through where nobody listens. Elsewhere a Service has no pods, or a server is gone."""
+    if what == connect.REFUSED and not attempt.answers:
+        return ALLOWED
+    return _SAYS.get(what, what)
 
 
 def _wrong(asked: Sequence[Attempt], said: Sequence[str]) -> list[int]:

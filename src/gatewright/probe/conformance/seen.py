@@ -92,6 +92,21 @@ class Seen:
         """The Services by namespace and name."""
         return {(one["metadata"]["namespace"], _name(one)): one for one in self.of_kind("Service")}
 
+    def listening(self, pod: str) -> frozenset[tuple[str, int]]:
+        """The ports on which a pod says that it listens."""
+        return self._listening.get(pod, frozenset())
+
+    @cached_property
+    def _listening(self) -> dict[str, frozenset[tuple[str, int]]]:
+        return {
+            f"{pod['metadata']['namespace']}/{_name(pod)}": frozenset(
+                (port.get("protocol", "TCP"), port["containerPort"])
+                for container in pod["spec"]["containers"]
+                for port in container.get("ports") or []
+            )
+            for pod in self.of_kind("Pod")
+        }
+
     @cached_property
     def compiled(self) -> Compiled:
         """The engine's reading of the objects. Raises Unreadable."""

@@ -18,7 +18,7 @@ POD, SERVICE, NODE_PORT = "pod address", "Service", "node port"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One connection to open. `port` is the one that is dialled; `answers` says that a UDP port there would answer."""
+    """One connection to open. `port` is the one that is dialled; `answers` says that somebody listens there."""
 
     cell: Cell
     way: str
@@ -92,7 +92,8 @@ def _ways(cell: Cell, lines: Sequence[Line], seen: Seen) -> Iterator[Attempt]:
         return
     if not door.service and cell.source != cell.destination:
         address = seen.addresses[cell.destination][cell.family]
-        yield Attempt(cell, POD, address, cell.port, expected, predicted)
+        listens = (cell.protocol.value, cell.port) in seen.listening(cell.destination)
+        yield Attempt(cell, POD, address, cell.port, expected, predicted, listens)
     if service and front and cell.source != OUTSIDE:  # a Service's address means nothing outside of the cluster
         for address in service["spec"].get("clusterIPs") or []:
             if (":" in address) == (cell.family == 6) and address != "None":
