@@ -84,22 +84,14 @@ def test_nothing_of_the_suite_stays_in_a_lab(flat: Lab) -> None:
 
 
 def test_somebody_elses_namespace_is_left_alone(flat: Lab) -> None:
-<<<<<<< HEAD
     theirs = 'apiVersion: v1\nkind: Namespace\nmetadata: {name: "y"}\n'
     flat.apply(theirs)
-=======
-    flat.apply('{apiVersion: v1, kind: Namespace, metadata: {name: "y"}}')
->>>>>>> main
     try:
         said = flat.error("conformance", "--name", flat.name, "--case", "0")
         assert "namespace y is not the suite's own; run it in another lab" in said
         assert {"x", "z"} & {one["namespace"] for one in flat.status()["pods"]} == set()
     finally:
-<<<<<<< HEAD
         flat.run("delete", "-f", str(flat.file(theirs)))
-=======
-        flat.run("delete", "-f", str(flat.file('{apiVersion: v1, kind: Namespace, metadata: {name: "y"}}')))
->>>>>>> main
 
 
 @pytest.mark.parametrize("user", ["root", "user"])
