@@ -78,10 +78,10 @@ def command(
       gatewright probe --through pods --context staging -o junit > probe.xml
     """
     from gatewright.probe.doctor.labs import lab_of
+    from gatewright.probe.leastpods import DEFAULT_IMAGE
     from gatewright.probe.live.choose import Question
     from gatewright.probe.live.run import How, Means
     from gatewright.probe.matrix import parse_port
-    from gatewright.probe.verify.objects import DEFAULT_IMAGE
     from gatewright.sources.kubeconfig import Where
 
     try:

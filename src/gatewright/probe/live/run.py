@@ -23,11 +23,11 @@ from gatewright.errors import GatewrightError
 from gatewright.objects.core import Pod
 from gatewright.objects.meta import Object
 from gatewright.probe import connect
+from gatewright.probe.leastpods import DEFAULT_IMAGE
 from gatewright.probe.live import choose, program
 from gatewright.probe.live.choose import Question
 from gatewright.probe.live.standins import StandIn, StandIns, wanted
 from gatewright.probe.matrix import Connection, Row, measured, requests
-from gatewright.probe.verify.objects import DEFAULT_IMAGE
 from gatewright.sources.executing import LEFT, Executor, Place
 from gatewright.sources.kubeconfig import Where
 from gatewright.sources.stopping import deaf, terminated

@@ -15,8 +15,9 @@ from typing import Any
 
 from gatewright.engine.model import Endpoint
 from gatewright.errors import GatewrightError
+from gatewright.probe import leastpods
 from gatewright.probe.doctor.trees import items, name_of, namespace_of, text
-from gatewright.probe.verify.objects import DEFAULT_IMAGE, NOBODY
+from gatewright.probe.leastpods import CONTAINER, DEFAULT_IMAGE
 from gatewright.sources.asking import Asker
 from gatewright.sources.changing import Changer
 from gatewright.sources.executing import Place
@@ -26,7 +27,6 @@ Tree = Mapping[str, Any]
 MARK = {"gatewright.io/probe": "stand-ins"}
 """On the ConfigMaps: by this label a later run finds what an interrupted one left."""
 PREFIX = "gatewright-probe-"
-CONTAINER = "probe"
 LIFE = 1800
 """Seconds after which a stand-in ends by itself."""
 _LOOK = 0.2
@@ -64,45 +64,10 @@ def keeper(run: str, namespace: str) -> Tree:
 def pod(one: StandIn, image: str, run: str, uid: str) -> Tree:
     """A stand-in as an object. `uid` is that of its keeper."""
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": f"{PREFIX}{run}", "uid": uid, "controller": True}
-    container = {
-        "name": CONTAINER,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", str(LIFE)],
-        "readinessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 60},
-        "resources": {"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": one.name,
-            "namespace": one.namespace,
-            "labels": dict(one.labels),
-            "ownerReferences": [owner],
-        },
-        "spec": {
-            **({"nodeName": one.node} if one.node else {}),
-            "restartPolicy": "Never",
-            "activeDeadlineSeconds": LIFE,
-            "terminationGracePeriodSeconds": 1,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "tolerations": [{"operator": "Exists"}],
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": NOBODY,
-                "runAsGroup": NOBODY,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-        },
-    }
+    metadata = {"name": one.name, "namespace": one.namespace, "labels": dict(one.labels), "ownerReferences": [owner]}
+    never = {"readinessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 60}}
+    only = leastpods.container(image, ["sleep", str(LIFE)], ("5m", "500m"), never)
+    return leastpods.pod(metadata, one.node, LIFE, only)
 
 
 class StandIns:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gatewright.errors import GatewrightError
+from gatewright.probe import leastpods
 from gatewright.probe.verify import judge, objects, programs
 from gatewright.probe.verify.answer import Measured, Tried
 from gatewright.probe.verify.cluster import Cluster, Started
@@ -38,7 +39,7 @@ class CannotMeasure(GatewrightError):
 class Wanted:
     """What a user chose. `within` are the seconds in which a policy has to be in force, `start` those for pods."""
 
-    image: str = objects.DEFAULT_IMAGE
+    image: str = leastpods.DEFAULT_IMAGE
     pairs: int = 40
     within: float = 10.0
     start: float = 60.0
@@ -153,7 +154,7 @@ def _watching(where: Where, one: Trial, expected: list[Path]) -> Iterator[_Watch
 
     def run(node: str) -> None:
         by_address = {path.address: path for path in expected if path.pair.source == node}
-        place = Place(one.namespace, one.pod(objects.SOURCE, node), objects.CONTAINER)
+        place = Place(one.namespace, one.pod(objects.SOURCE, node), leastpods.CONTAINER)
         command = programs.connect(list(by_address), objects.LIFE)
         try:
             code = executor.run(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gatewright.probe import leastpods
 from gatewright.probe.verify import programs
 
 Tree = Mapping[str, Any]
@@ -13,12 +14,9 @@ Tree = Mapping[str, Any]
 MARK = {"gatewright.io/doctor": "verify"}
 """On the namespace: by this label a later run finds what an interrupted one left."""
 PREFIX = "gatewright-doctor-"
-DEFAULT_IMAGE = "busybox:1.37"
 LIFE = 600
 """Seconds after which the pods end by themselves."""
-NOBODY = 65534
 SOURCE, TARGET = "source", "target"
-CONTAINER = "probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,47 +70,10 @@ def pods(trial: Trial) -> Iterator[Tree]:
 
 def _pod(trial: Trial, role: str, node: str, command: Sequence[str]) -> Tree:
     port = [{"containerPort": programs.PORT, "protocol": "TCP"}]
-    container = {
-        "name": CONTAINER,
-        "image": trial.image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": list(command),
-        **({"ports": port} if role == TARGET else {}),
-        "resources": {
-            "requests": {"cpu": "10m", "memory": "16Mi"},
-            "limits": {"cpu": "200m", "memory": "64Mi"},
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": trial.pod(role, node),
-            "namespace": trial.namespace,
-            "labels": {**MARK, "gatewright.io/role": role},
-        },
-        "spec": {
-            "nodeName": node,
-            "restartPolicy": "Never",
-            "activeDeadlineSeconds": LIFE,
-            "terminationGracePeriodSeconds": 1,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "tolerations": [{"operator": "Exists"}],
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": NOBODY,
-                "runAsGroup": NOBODY,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-        },
-    }
+    labels = {**MARK, "gatewright.io/role": role}
+    metadata = {"name": trial.pod(role, node), "namespace": trial.namespace, "labels": labels}
+    only = leastpods.container(trial.image, command, ("10m", "200m"), {"ports": port} if role == TARGET else {})
+    return leastpods.pod(metadata, node, LIFE, only)
 
 
 def deny(trial: Trial, direction: str) -> Tree:
