@@ -27,8 +27,8 @@ from gatewright.lab.network.node import NodeNetwork
 from gatewright.lab.network.outside import make_outside
 from gatewright.lab.network.plan import node_addresses
 from gatewright.lab.network.routetable import RouteTable
+from gatewright.lab.network.rtnetlink import Netlink
 from gatewright.lab.network.switches import kernel_families
-from gatewright.lab.rtnetlink import Netlink
 
 NODES, PODS = 5, 40
 LIMIT = 2000.0

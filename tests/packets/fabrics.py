@@ -31,7 +31,7 @@ from gatewright.lab.network.node import NodeNetwork
 from gatewright.lab.network.outside import make_outside
 from gatewright.lab.network.plan import FABRIC_ADDRESSES, OUTSIDE_ADDRESSES, node_addresses
 from gatewright.lab.network.routetable import RouteTable
-from gatewright.lab.rtnetlink import Netlink
+from gatewright.lab.network.rtnetlink import Netlink
 
 FAMILIES = (4, 6)
 NOBODY = 65534

@@ -28,8 +28,8 @@ import pytest
 from gatewright.lab import linux
 from gatewright.lab.enter import call_on_node
 from gatewright.lab.network.node import NodeNetwork
+from gatewright.lab.network.rtnetlink import Netlink, address
 from gatewright.lab.network.switches import kernel_families
-from gatewright.lab.rtnetlink import Netlink, address
 from gatewright.lab.runtime.server import RuntimeSettings, serve
 
 T = TypeVar("T")

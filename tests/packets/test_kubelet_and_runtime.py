@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from gatewright.lab import linux
-from gatewright.lab.rtnetlink import Netlink, address
+from gatewright.lab.network.rtnetlink import Netlink, address
 from tests.cluster.endpoint import kubectl, process
 from tests.cluster.nodes import MERGE, NODE, PODS, ApiPods, condition, container, ready, until
 from tests.packets.runtimes import NodeOfRuntime, fetch, runtime_of

@@ -22,7 +22,7 @@ from gatewright.lab.network.namespaces import inside, new_namespace, own_namespa
 from gatewright.lab.network.outside import make_outside
 from gatewright.lab.network.plan import OUTSIDE_ADDRESSES, node_link
 from gatewright.lab.network.routetable import PROTOCOL, RouteTable
-from gatewright.lab.rtnetlink import Netlink, of_descriptor
+from gatewright.lab.network.rtnetlink import Netlink, of_descriptor
 from tests.packets.fabrics import FAMILIES, Made, as_ordinary_user, fabric_of, machine, pod_range
 
 pytestmark = [pytest.mark.packets, pytest.mark.timeout(60)]

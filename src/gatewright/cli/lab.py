@@ -211,9 +211,9 @@ def status(name: str, namespace: str | None, output: str) -> None:
 @click.option("--path", is_flag=True, help="Print where the file is instead.")
 def kubeconfig(name: str, path: bool) -> None:
     """Print the lab's kubeconfig."""
-    from gatewright.lab import client
+    from gatewright.lab.reaching import kubeconfig as kubeconfig_of
 
-    found = client.kubeconfig(name)
+    found = kubeconfig_of(name)
     click.echo(str(found) if path else found.read_text().rstrip())
 
 

@@ -49,11 +49,11 @@ def read(named: Manifests) -> Parsed:
 
 def settle(name: str, waiting: bool, timeout: float) -> None:
     """Wait until a lab has settled, where that is wanted."""
-    from gatewright.lab import client
+    from gatewright.lab import settling
 
     if waiting:
         with progress("waiting") as say:
-            client.wait(name, timeout, say)
+            settling.wait(name, timeout, say)
 
 
 def conclude(name: str, warnings: list[str]) -> dict[str, Any]:

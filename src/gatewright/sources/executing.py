@@ -29,6 +29,8 @@ CONNECTED_WITHIN = 10.0
 """Seconds for a connection and the server's agreement."""
 _PIECE = 64 * 1024
 LARGEST_REFUSAL = 64 * 1024
+LEFT = -1
+"""In place of the exit code of a program that was left."""
 LOOKS_EVERY = 0.25
 """Seconds after which a silent program is left, where it shall be left."""
 
@@ -67,7 +69,7 @@ class Executor:
         heard: Callable[[bytes], None],
         wanted: Callable[[], bool] = lambda: True,
     ) -> int:
-        """Run a program, and tell its output as it comes; its exit code, -1 where it was left.
+        """Run a program, and tell its output as it comes; its exit code, LEFT where it was left.
 
         It is left, and so ended, as soon as it is not `wanted` any more. Raises CannotExecute, ClusterUnavailable.
         """
@@ -125,7 +127,7 @@ class _Program:
         self._connection.settimeout(LOOKS_EVERY)
         while self._ended is None:
             if not wanted():
-                return -1
+                return LEFT
             for channel, data in self._messages():
                 if channel == STDOUT:
                     if data:  # an empty message opens the channel

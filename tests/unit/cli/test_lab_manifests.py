@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gatewright.objects.meta import Object
+from gatewright.objects.read import Parsed
 from tests.unit.cli.running import run
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: NAME}\n"
@@ -19,13 +20,13 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> list[Object]:
     """The objects that a lab, which only seems to run, was given."""
     given: list[Object] = []
 
-    def take(name: str, objects: tuple[Object, ...]) -> dict[str, Any]:
-        given.extend(objects)
-        return {"lines": [], "missing": []}
+    def take(name: str, parsed: Parsed, timeout: float = 0) -> dict[str, Any]:
+        given.extend(parsed.require())
+        return {"lines": [], "missing": [], "warnings": []}
 
     monkeypatch.setattr("gatewright.lab.client.apply", take)
     monkeypatch.setattr("gatewright.lab.client.delete", take)
-    monkeypatch.setattr("gatewright.cli.lab._say", lambda name: None)
+    monkeypatch.setattr("gatewright.cli.lab.conclude", lambda name, warnings: {})
     return given
 
 
@@ -44,7 +45,7 @@ def test_a_kustomization_beside_files(
     assert [item.name for item in applied] == ["my-two", "one"]
 
 
-@pytest.mark.parametrize("verb", ["up", "apply", "delete"])
+@pytest.mark.parametrize("verb", ["apply", "delete"])
 def test_something_has_to_be_named(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     code, _, err = run(capsys, "lab", verb)
     assert (code, err.splitlines()[-1]) == (2, "Error: nothing to read: name manifests with -f or -k")

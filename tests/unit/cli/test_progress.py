@@ -83,3 +83,24 @@ def test_sources_tell_what_they_are_at(tmp_path: Path, monkeypatch: pytest.Monke
         "cluster test: listing pods, 2 so far",
         "cluster test: listing pods, 4 so far",
     ]
+
+
+BAR = """
+import time
+from gatewright.cli import progress
+with progress.bar("opening connections", 200) as told:
+    told(50)
+    time.sleep(0.4)
+    told(150)
+    time.sleep(0.4)
+"""
+
+
+def test_a_bar_shows_how_much_is_done_and_is_gone_at_the_end() -> None:
+    seen = on_a_terminal(BAR)
+    assert "opening connections" in seen
+    assert " 25%" in seen
+    assert "100%" in seen
+    assert seen.rstrip().endswith("\x1b[2K"), "the line is erased"
+    done = subprocess.run([sys.executable, "-c", BAR], capture_output=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == (b"", b"")

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from gatewright.engine.ports import Protocol
 from gatewright.engine.snapshot import Snapshot
 from gatewright.engine.targets import UnknownTarget
 from gatewright.objects.read import parse
-from gatewright.probe.live import program, standins
+from gatewright.probe.live import program, run, standins
 from gatewright.probe.live.choose import NothingToProbe, Question, connections
 from gatewright.probe.live.run import BATCH, How, Plan, _batches, _measured
-from gatewright.sources.executing import Place
+from gatewright.sources.executing import LEFT, Place
 from gatewright.sources.kubeconfig import Where
 from tests.unit.probe.test_verify import tools
 
@@ -158,6 +158,22 @@ def test_sources_of_which_none_can_be_used_are_an_error(compiled: Compiled) -> N
         NothingToProbe, match="nothing could be measured: its stand-in did not start: ErrImagePull; gone"
     ):
         _measured(Where(), plan, Question(), How(), places, lambda _: None)
+
+
+def test_a_program_that_does_not_end_is_left(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LONGEST", -60.0)
+    plan = Plan(compiled, connections(compiled, Question(), "shop"))
+
+    class Silent:
+        def run(self, place: Place, command: list[str], heard: Any, wanted: Callable[[], bool]) -> int:
+            heard(b"0|open|0.1|\n")
+            assert not wanted()
+            return LEFT
+
+    batch = plan.connections[:2]
+    found = run._run(Silent(), Place("shop", "p", "c"), batch, Question(), threading.Event())  # type: ignore[arg-type]
+    assert [one["result"] for one in found] == ["open", "unknown"]
+    assert found[1]["detail"] == "the program in shop/p did not end in time"
 
 
 # what the program says

@@ -27,9 +27,34 @@ def test_columns() -> None:
 STATE = {
     "network": "flat",
     "enforces": False,
-    "nodeAddresses": ["172.31.255.1"],
+    "kubeconfig": "/labs/one/kubeconfig",
+    "nodes": [
+        {
+            "name": "node-1",
+            "state": "running",
+            "ready": True,
+            "addresses": ["172.31.255.11"],
+            "podCIDRs": ["10.244.0.0/24"],
+            "agent": "",
+            "agentProblems": [],
+        },
+        {
+            "name": "node-2",
+            "state": "stopped",
+            "ready": False,
+            "addresses": ["172.31.255.12"],
+            "podCIDRs": [],
+            "agent": "failing",
+            "agentProblems": ["no nft"],
+        },
+    ],
+    "components": [
+        {"name": "api", "pid": 4, "restarts": 1, "seconds": 1.0},
+        {"name": "node-1/proxy", "pid": 7, "restarts": 3, "seconds": 1.0},
+        {"name": "node-1/kubelet", "pid": 8, "restarts": 0, "seconds": 1.0},
+    ],
     "outsideAddresses": ["203.0.113.10"],
-    "podCIDRs": ["10.244.0.0/24"],
+    "podCIDRs": ["10.244.0.0/16"],
     "pods": [
         {
             "namespace": "shop",
@@ -38,6 +63,7 @@ STATE = {
             "status": "Running",
             "restarts": 2,
             "addresses": ["10.244.0.1"],
+            "node": "node-1",
             "runs": "nginx",
             "notes": ["volume v: empty"],
         }
@@ -54,17 +80,20 @@ STATE = {
         }
     ],
     "policies": ["shop/p"],
-    "warnings": ["CronJob shop/c: not started"],
 }
 
 
 def test_status() -> None:
     assert status_text("one", STATE).splitlines() == [
         "Lab one: 1 NetworkPolicy accepted, NOT enforced: network 'flat' has no policy support",
-        "Node lab 172.31.255.1; outside 203.0.113.10; pods 10.244.0.0/24",
+        "outside 203.0.113.10; pods 10.244.0.0/16; kubeconfig /labs/one/kubeconfig",
         "",
-        "NAMESPACE   POD   READY   STATUS    RESTARTS   IP           RUNS",
-        "shop        web   1/1     Running   2          10.244.0.1   nginx",
+        "NODE     STATE     READY   ADDRESSES       POD CIDRS       AGENT",
+        "node-1   running   yes     172.31.255.11   10.244.0.0/24   none",
+        "node-2   stopped   no      172.31.255.12   -               failing",
+        "",
+        "NAMESPACE   POD   READY   STATUS    RESTARTS   IP           NODE     RUNS",
+        "shop        web   1/1     Running   2          10.244.0.1   node-1   nginx",
         "",
         "NAMESPACE   SERVICE   TYPE       CLUSTER-IP   PORT(S)        BACKENDS",
         "shop        web       NodePort   10.96.0.32   80:30080/TCP   1",
@@ -72,8 +101,10 @@ def test_status() -> None:
         "NETWORKPOLICY   ENFORCED",
         "shop/p          NO",
         "",
-        "Note: CronJob shop/c: not started",
         "Note: shop/web: volume v: empty",
+        "Note: node node-2: no nft",
+        "Note: api was started again once",
+        "Note: node-1/proxy was started again 3 times",
     ]
 
 

@@ -1,7 +1,7 @@
 """The addresses and links that pods of a node get: each once around before it comes again.
 
 What the kernel or a peer still remembers of a pod that is gone must never apply to a new one, so addresses go round in
-the ring of lab/addresses.py; and where the ring stands outlives the kubelet, in a small file.
+the ring of ring.py; and where the ring stands outlives the kubelet, in a small file.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from gatewright.lab.addresses import Plan, Ring
 from gatewright.lab.errors import LabError
+from gatewright.lab.kubelet.ring import Plan, Ring
 
 _log = logging.getLogger(__name__)
 

@@ -24,8 +24,7 @@ from gatewright.lab.network.plan import (
     node_link,
     of_families,
 )
-from gatewright.lab.network.switches import route_packets
-from gatewright.lab.rtnetlink import (
+from gatewright.lab.network.rtnetlink import (
     End,
     Netlink,
     address,
@@ -37,6 +36,7 @@ from gatewright.lab.rtnetlink import (
     port_forwards,
     veth,
 )
+from gatewright.lab.network.switches import route_packets
 
 BRIDGE = "fabric"
 

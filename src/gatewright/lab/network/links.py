@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gatewright.engine.addresses import IPAddress
 from gatewright.lab.network.plan import GATEWAYS, everything, mac_of
-from gatewright.lab.rtnetlink import End, Netlink, address, link_up, neighbour, route, veth
+from gatewright.lab.network.rtnetlink import End, Netlink, address, link_up, neighbour, route, veth
 
 HOST_LINK = "eth0"
 """What every host and every node calls its link."""

@@ -17,8 +17,7 @@ from gatewright.lab.network.plan import (
     node_addresses,
     of_families,
 )
-from gatewright.lab.network.switches import route_packets
-from gatewright.lab.rtnetlink import (
+from gatewright.lab.network.rtnetlink import (
     Netlink,
     Request,
     address,
@@ -30,6 +29,7 @@ from gatewright.lab.rtnetlink import (
     of_process,
     route,
 )
+from gatewright.lab.network.switches import route_packets
 
 _LEAVING = 71
 """The group of the links that are taken away; no other link is in it."""

@@ -12,7 +12,7 @@ from gatewright.lab.errors import LabError
 from gatewright.lab.network.links import attach
 from gatewright.lab.network.namespaces import new_namespace, within
 from gatewright.lab.network.plan import OUTSIDE, OUTSIDE_ADDRESSES, of_families
-from gatewright.lab.rtnetlink import Netlink, of_descriptor
+from gatewright.lab.network.rtnetlink import Netlink, of_descriptor
 
 
 def make_outside(fabric: int, families: Iterable[int]) -> int:

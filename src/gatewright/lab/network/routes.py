@@ -17,7 +17,7 @@ from gatewright.lab.api.resources import BY_PLURAL, Tree
 from gatewright.lab.apiclient.following import Follower
 from gatewright.lab.network.plan import FABRIC_NETWORKS, routable
 from gatewright.lab.network.routetable import Routes, RouteTable
-from gatewright.lab.rtnetlink import Netlink
+from gatewright.lab.network.rtnetlink import Netlink
 from gatewright.sources.kubeconfig import Where
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gatewright.engine.addresses import IPAddress, IPNetwork
-from gatewright.lab.rtnetlink import Netlink, Request, route, route_delete, unreachable
+from gatewright.lab.network.rtnetlink import Netlink, Request, route, route_delete, unreachable
 
 PROTOCOL = 71
 """Whose routes these are, as `ip route` shows it (`proto 71`); a number that linux/rtnetlink.h gives to nobody."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from gatewright.errors import GatewrightError
-from gatewright.lab import client
+from gatewright.lab import client, reaching, settling
 from gatewright.lab.network.plan import DEFAULT_POD_CIDRS, Plan
 from gatewright.lab.supervisor.settings import LabSettings, numbered
 from gatewright.probe.conformance.api_operations import api_operations
@@ -37,9 +37,9 @@ class LabCluster:
         """Makes the model in the lab. `agents` says how its agents are set. Raises GatewrightError."""
         self.agents = agents
         self._name = name
-        self._where = Where(str(client.kubeconfig(name)))
+        self._where = Where(str(reaching.kubeconfig(name)))
         self._worker = Worker(partial(client.on_node, name))
-        self._objects = Objects(self._where, by_family(client.machines(name)["outsideAddresses"]))
+        self._objects = Objects(self._where, by_family(reaching.machines(name)["outsideAddresses"]))
         self._pids: dict[str, int] = {}
         self._known_pods: frozenset[str] | None = None
         try:
@@ -70,7 +70,7 @@ class LabCluster:
     def programmed(self, patience: float) -> None:
         """Wait, so long at most, until every agent says that the newest objects are in its kernel."""
         until = time.monotonic() + patience
-        while client.behind(self._name, self._objects.newest()) and time.monotonic() < until:
+        while settling.behind(self._name, self._objects.newest()) and time.monotonic() < until:
             time.sleep(_LOOK)
 
     def measure(self, attempts: Sequence[Attempt], timeout: float) -> list[str]:
@@ -90,7 +90,7 @@ class LabCluster:
 
     def kill_agents(self) -> None:
         """Kill the agent of every node."""
-        for node in client.machines(self._name)["nodes"]:
+        for node in reaching.machines(self._name)["nodes"]:
             client.kill(self._name, f"{node['name']}/agent")
 
     def hold(self, cell: Cell, address: str) -> socket.socket:
@@ -152,7 +152,7 @@ def own_lab(agents: str = "", nodes: int = NODES) -> Iterator[LabCluster]:
     )
     client.up(settings, name)
     try:
-        client.wait(name, _START_WITHIN)
+        settling.wait(name, _START_WITHIN)
         cluster = LabCluster(name, agents)
         try:
             yield cluster

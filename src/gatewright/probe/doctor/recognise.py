@@ -13,7 +13,18 @@ from urllib.parse import quote
 from gatewright.probe.doctor.evidence import DAEMONSETS, NODES, Evidence, Seen
 from gatewright.probe.doctor.images import is_known
 from gatewright.probe.doctor.solutions import Knowledge, Runs, Solution
-from gatewright.probe.doctor.trees import Tree, at, called, items, labels_of, mapping, name_of, namespace_of, text
+from gatewright.probe.doctor.trees import (
+    Tree,
+    at,
+    called,
+    items,
+    labels_of,
+    mapping,
+    name_of,
+    namespace_of,
+    number,
+    text,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,8 +94,20 @@ def _of_daemonset(evidence: Evidence, daemonset: Tree, solutions: Iterable[Solut
     for solution in sure or [one for one in solutions if _claimed(one, daemonset)]:
         pods, blind = _pods(evidence, daemonset)
         foreign = "" if sure else f"{subject} looks like {solution.title}, but its images are not known ones: {images}"
-        seen = (Seen(subject, "spec.template.spec.containers.image", images),)
+        seen = (Seen(subject, "spec.template.spec.containers.image", images), *_spread(subject, daemonset))
         yield Claim(solution, seen, daemonset, pods, foreign=foreign, blind=blind)
+
+
+def _spread(subject: str, daemonset: Tree) -> Iterator[Seen]:
+    """Where a DaemonSet runs, as far as it says itself; each node is judged by its own pod."""
+    selector = mapping(daemonset, "spec", "template", "spec", "nodeSelector")
+    if selector:
+        shown = ", ".join(f"{key}={value}" for key, value in selector.items())
+        yield Seen(subject, "spec.template.spec.nodeSelector", shown)
+    if status := mapping(daemonset, "status"):
+        ready, updated = number(status, "numberReady"), number(status, "updatedNumberScheduled")
+        counts = f"{ready} ready, {updated} updated of {number(status, 'desiredNumberScheduled')} desired"
+        yield Seen(subject, "status", counts)
 
 
 def _claimed(solution: Solution, daemonset: Tree) -> bool:

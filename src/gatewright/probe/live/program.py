@@ -9,6 +9,8 @@ import functools
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
+AT_ONCE = 20
+"""Targets that a shell tries at once; a program of python3 tries more."""
 _TRY = """\
 program=$1; timeout=$2; attempts=$3; shift 3
 if command -v python3 >/dev/null 2>&1; then exec python3 -c "$program" "$timeout" "$attempts" "$@"; fi
@@ -35,7 +37,7 @@ fi
 index=0
 for target in "$@"; do
   ( IFS="|"; set -- $target; unset IFS; echo "$index|$($tool "$@")" ) &
-  index=$((index + 1)); [ $((index % 20)) -eq 0 ] && wait
+  index=$((index + 1)); [ $((index % AT_ONCE)) -eq 0 ] && wait
 done
 wait
 """
@@ -51,7 +53,8 @@ def command(targets: Iterable[tuple[str, str, int, bool]], timeout: float, attem
     words = [
         f"{protocol}|{address}|{port}|{'yes' if answers else 'no'}" for protocol, address, port, answers in targets
     ]
-    return ["sh", "-c", _TRY, "try", _text(), str(timeout), str(attempts), *words]
+    script = _TRY.replace("AT_ONCE", str(AT_ONCE))
+    return ["sh", "-c", script, "try", _text(), str(timeout), str(attempts), *words]
 
 
 def results(output: bytes, count: int) -> Sequence[tuple[str, float, str] | None]:

@@ -28,12 +28,14 @@ from gatewright.probe.live.choose import Question
 from gatewright.probe.live.standins import StandIn, StandIns, wanted
 from gatewright.probe.matrix import Connection, Row, measured, requests
 from gatewright.probe.verify.objects import DEFAULT_IMAGE
-from gatewright.sources.executing import Executor, Place
+from gatewright.sources.executing import LEFT, Executor, Place
 from gatewright.sources.kubeconfig import Where
 from gatewright.sources.stopping import deaf, terminated
 
 BATCH = 150
 """Targets of one program: they stand in the request's URL, together with the program."""
+LONGEST = 30.0
+"""Seconds that a program may take besides its attempts."""
 SETTLED = 1.0
 """Seconds after which new stand-ins are taken to be policed."""
 ANSWERING = ("stand-in", "name server")
@@ -194,9 +196,11 @@ def _run(
     output = bytearray()
     targets = [(one.protocol.value, one.address, one.port, one.answers) for one in batch]
     command = program.command(targets, question.timeout, question.attempts)
+    until = time.monotonic() + LONGEST + question.timeout * question.attempts * (len(batch) / program.AT_ONCE + 1)
     try:
-        code = executor.run(place, command, output.extend, lambda: not over.is_set())
-        why = f"the program in {place} ended with exit code {code}"
+        code = executor.run(place, command, output.extend, lambda: not over.is_set() and time.monotonic() < until)
+        ended = "did not end in time" if code == LEFT else f"ended with exit code {code}"
+        why = f"the program in {place} {ended}"
     except GatewrightError as error:
         why = str(error)
     found = program.results(bytes(output), len(batch))

@@ -6,8 +6,8 @@ import ipaddress
 
 import pytest
 
-from gatewright.lab.addresses import NO_POSITIONS, Plan
 from gatewright.lab.errors import LabError
+from gatewright.lab.kubelet.ring import NO_POSITIONS, Plan
 
 PLAN = Plan((ipaddress.ip_network("10.9.0.0/29"), ipaddress.ip_network("fd00:9::/64")))
 
