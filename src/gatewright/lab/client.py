@@ -79,9 +79,13 @@ def down(name: str) -> bool:
     with directories.starting(directory):
         was_there = directory.path.exists()
         kill(directory)
-        if directory.merged.exists():
-            kubeconfigs.remove(kubeconfigs.context_of(name), Path(directory.merged.read_text()))
-        directory.remove()
+        try:
+            if directory.merged.exists():
+                kubeconfigs.remove(kubeconfigs.context_of(name), Path(directory.merged.read_text()))
+        except LabError as error:
+            raise LabError(f'lab "{name}" is down, but its context could not be removed: {error}') from error
+        finally:
+            directory.remove()
     return was_there
 
 

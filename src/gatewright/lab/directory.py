@@ -21,6 +21,8 @@ from gatewright.lab.errors import LabError
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _SOCKET_PATH_LIMIT = 107
+_SPACE = 8 << 20
+"""Bytes that a small lab's state and logs take within its first minutes, with room to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,16 @@ class LabDirectory:
                 child.mkdir(mode=0o700)
         except OSError as error:
             raise LabError(f"cannot make the lab directory {error.filename}: {error.strerror}") from error
+
+    def require_space(self) -> None:
+        """Raises LabError where the file system has hardly any room: a lab would start there and stop half-way."""
+        found = os.statvfs(self.path)
+        free = found.f_bavail * found.f_frsize
+        if free < _SPACE:
+            raise LabError(
+                f"{self.path.parent} has {free >> 10} KiB left and a lab needs {_SPACE >> 10} KiB: make room, "
+                "or set XDG_RUNTIME_DIR to a directory with more (not as root)"
+            )
 
     def remove(self) -> None:
         """Remove the directory and what is in it."""

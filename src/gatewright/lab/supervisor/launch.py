@@ -49,6 +49,11 @@ def launch(directory: LabDirectory, settings: LabSettings) -> None:
         if importlib.util.find_spec(module) is None:
             raise LabError(f"the lab needs {package}; install it with: pip install 'gatewright[lab]'")
     directory.prepare()
+    try:
+        directory.require_space()
+    except LabError:
+        directory.remove()
+        raise
     told, tell = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -177,6 +182,17 @@ def _unshare() -> None:
         ) from error
 
 
+def _require_packet_filter(settings: LabSettings) -> None:
+    """Raises GatewrightError, a line for each thing that the nodes lack. Services need nftables, policies more."""
+    from gatewright.kernel.nft import Nft
+    from gatewright.kernel.preflight import preflight
+
+    Nft()
+    missing = preflight(bridge=False) if settings.network == "enforcing" else []
+    if missing:
+        raise LabError("\n".join(str(one) for one in missing))
+
+
 def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> NoReturn:
     try:
         from gatewright.lab.network.switches import kernel_families
@@ -194,6 +210,7 @@ def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> No
         with contextlib.suppress(OSError):  # forbidden in some containers: the old /proc serves then
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.set_hostname("lab")
+        _require_packet_filter(settings)
         if found:
             foreign.write(found, directory)
         lab = Lab(Site(directory, settings, settings.plan.only(kernel_families()).families), reached)
