@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.packets.labs import Lab, lab_of
+from tests.packets.labs import NOBODY, Lab, lab_of
 from tests.packets.test_lab import ISOLATE, pod
 
 pytestmark = [
@@ -113,27 +113,37 @@ def test_a_read_only_proc_sys(user: str) -> None:
             assert not there.directory.exists()
 
 
-@pytest.mark.parametrize("size", ["4k", "400k", "4m"])
-def test_a_disk_that_is_full_before(size: str) -> None:
-    with lab_of("root") as lab, _small_disk(lab, size) as there:
-        assert " KiB left and a lab needs 8192 KiB: make room" in _refusal(there)
+@pytest.mark.parametrize("user", ["root", "user"])
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [
+        ("4k", " KiB left, a lab needs 8192 KiB: make room"),
+        ("4m", " KiB left, a lab needs 8192 KiB: make room"),
+        ("64m,nr_inodes=4", "No space left on device"),
+    ],
+)
+def test_a_disk_that_is_full_before(user: str, size: str, why: str) -> None:
+    with lab_of(user) as lab, _small_disk(lab, size) as there:
+        assert why in _refusal(there)
 
 
 @contextlib.contextmanager
 def _small_disk(lab: Lab, size: str) -> Iterator[Lab]:
-    _BASE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with machine(lab, f"mount -t tmpfs -o size={size},mode=700 none {_BASE}") as there:
+    place, owner = (_BASE, 0) if lab.base == _BASE else (lab.files / "runtime", NOBODY)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with machine(lab, f"mount -t tmpfs -o size={size},mode=700,uid={owner},gid={owner} none {place}") as there:
         yield there
 
 
-def test_a_disk_that_fills_while_the_lab_is_up() -> None:
+@pytest.mark.parametrize("user", ["root", "user"])
+def test_a_disk_that_fills_while_the_lab_is_up(user: str) -> None:
     """What cannot be kept is refused, what was promised holds, and with room again all goes on by itself."""
-    with lab_of("root") as lab, _small_disk(lab, "48m") as there:
+    with lab_of(user) as lab, _small_disk(lab, "48m") as there:
         there.up(pod("client") + pod("server") + ISOLATE)
         url = f"http://{there.address('default/server')}/"
         assert not there.reaches("client", url)
         inside = list(there.words[:3])
-        full = _BASE / "full"
+        full = there.base / "full"
         subprocess.run(
             [*inside, "dd", "if=/dev/zero", f"of={full}", "bs=1k"], stderr=subprocess.DEVNULL, check=False, timeout=60
         )

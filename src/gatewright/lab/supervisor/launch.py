@@ -49,11 +49,6 @@ def launch(directory: LabDirectory, settings: LabSettings) -> None:
         if importlib.util.find_spec(module) is None:
             raise LabError(f"the lab needs {package}; install it with: pip install 'gatewright[lab]'")
     directory.prepare()
-    try:
-        directory.require_space()
-    except LabError:
-        directory.remove()
-        raise
     told, tell = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
