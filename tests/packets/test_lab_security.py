@@ -43,16 +43,18 @@ _CLUSTER = (
 )
 _LOOK = """
 import ctypes, errno, json, os, socket, stat, sys
+from concurrent.futures import ThreadPoolExecutor
 asked = json.load(sys.stdin)
 libc = ctypes.CDLL(None, use_errno=True)
 
-def connects(address, port):
+def connects(one):
+    address, port = one
     family = socket.AF_UNIX if port is None else socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as tried:
-        tried.settimeout(0.4)
+        tried.settimeout(1)
         try:
             tried.connect(address if port is None else (address, port))
-        except OSError as error:
+        except OSError:
             return False
     return True
 
@@ -84,10 +86,12 @@ def writes(path):
         return False
     return True
 
+with ThreadPoolExecutor(32) as pool:
+    reached = list(pool.map(connects, asked["ports"]))
 here = [one for one in os.listdir("/proc") if one.isdigit()]
 devices = [os.path.join(folder, one) for folder, _, names in os.walk("/dev") for one in names]
 print(json.dumps({
-    "connected": [one for one in asked["ports"] if connects(*one)],
+    "connected": [one for one, yes in zip(asked["ports"], reached) if yes],
     "found": [one for one in asked["paths"] if opens(one)],
     "links": [name for _, name in socket.if_nameindex()],
     "commands": [text(f"/proc/{one}/cmdline").split(chr(0)) for one in here if os.path.exists(f"/proc/{one}")],
