@@ -114,15 +114,17 @@ def up(
     parsed = read(named) if named.places else None
     with progress("starting the lab"):
         client.up(settings, name)
+    context = ""
     try:
         if waiting:
             settle(name, True, timeout)  # programs that ask for a name as they start find the name server answering
         warnings = client.apply(name, parsed)["warnings"] if parsed else []
+        if not no_kubeconfig:
+            context = client.merge_context(name, kubeconfig or kubeconfigs.user_file())
     except BaseException:
         client.down(name)
         raise
-    if not no_kubeconfig:
-        context = client.merge_context(name, kubeconfig or kubeconfigs.user_file())
+    if context:
         click.echo(f'kubectl uses the lab now: context "{context}"')
     settle(name, waiting, timeout)
     state = conclude(name, warnings)
