@@ -132,7 +132,8 @@ def test_two_labs_side_by_side_do_not_see_each_other() -> None:
         first.up(on("node-1", "one"))
         second.run("up", "-f", str(second.file(on("node-1", "other"))))
         listed = first.run("list")
-        assert first.name in listed and second.name in listed
+        assert first.name in listed
+        assert second.name in listed
         assert not first.reaches("one", f"http://{_unlike(second, first)}/")
         processes = first.exec("one", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
         assert second.name not in processes

@@ -132,9 +132,8 @@ def remove_node(name: str, node: str) -> Message:
     ]
     found = request(name, {"op": "remove-node", "name": node})
     with writing(name) as writer:
-        for tree in writer.list(pods):
-            if tree["spec"].get("nodeName") == node:
-                leaving.append((pods, tree["metadata"]["namespace"], tree["metadata"]["name"]))
+        there = [tree["metadata"] for tree in writer.list(pods) if tree["spec"].get("nodeName") == node]
+        leaving += [(pods, pod["namespace"], pod["name"]) for pod in there]
         for resource, namespace, each in leaving:
             try:
                 writer.delete(resource, namespace, each, grace=0)
