@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -159,6 +160,7 @@ def test_no_port_is_asked_from_twice_in_a_row(
     for _ in range(4):
         assert measured(asked, timeout=3) == [connect.OPEN] * len(asked)
     assert len(set(ports)) == len(ports) == 4 * len(asked)
+    assert sum(after - before > 5 for before, after in pairwise(sorted(ports))) <= 1  # in turn: one gap, or none
 
 
 def test_what_cannot_be_tried_is_an_error(node_with_pods: NodeNamespace) -> None:

@@ -646,14 +646,18 @@ def test_a_link_goes_though_somebody_holds_a_socket_of_the_pod(node: NodeOfRunti
 
 
 def test_a_pod_may_be_removed_while_it_is_made(node: NodeOfRuntime) -> None:
+    """Mostly it is not made yet; a busy machine may have been slower to ask than to make it."""
+
     async def work(runtime: Runtime) -> None:
         making = asyncio.ensure_future(runtime.create_pod(pod))
         await asyncio.sleep(0)
         await runtime.remove_pod(pod.uid)
-        with pytest.raises(RuntimeFailure, match=f"cannot start pod default/{pod.name}: it was removed meanwhile"):
-            await making
+        (failure,) = await asyncio.gather(making, return_exceptions=True)
+        assert str(failure or said) == said
+        assert pod.uid not in {one.uid for one in await runtime.pods()}
 
     pod = new_pod()
+    said = f"cannot start pod default/{pod.name}: it was removed meanwhile"
     play(node, work)
     assert pod.link not in links_of(node)
 

@@ -14,6 +14,8 @@ from gatewright.cli import lab_api, lab_conformance, lab_nodes, lab_pods
 from gatewright.cli.lab_options import OUTPUT, TIMEOUT, WAIT, conclude, lab_name, read, settle
 from gatewright.cli.manifests import Manifests, Place, manifests
 from gatewright.cli.progress import progress
+from gatewright.errors import GatewrightError
+from gatewright.lab.errors import LabError
 
 
 class KubectlNames(click.Group):
@@ -114,13 +116,11 @@ def up(
     parsed = read(named) if named.places else None
     with progress("starting the lab"):
         client.up(settings, name)
-    context = ""
     try:
         if waiting:
             settle(name, True, timeout)  # programs that ask for a name as they start find the name server answering
         warnings = client.apply(name, parsed)["warnings"] if parsed else []
-        if not no_kubeconfig:
-            context = client.merge_context(name, kubeconfig or kubeconfigs.user_file())
+        context = "" if no_kubeconfig else _merged(name, kubeconfig or kubeconfigs.user_file())
     except BaseException:
         client.down(name)
         raise
@@ -131,6 +131,16 @@ def up(
     took = time.monotonic() - started
     counts = f"{_count(state['nodes'], 'node')}, {_count(state['pods'], 'pod')}, {_count(state['services'], 'Service')}"
     click.echo(f"lab {name} is up: {counts}, in {took:.1f} s")
+
+
+def _merged(name: str, file: Path) -> str:
+    """Put the context of a lab that is taken down where that fails into a kubeconfig; the context's name."""
+    from gatewright.lab import client
+
+    try:
+        return client.merge_context(name, file)
+    except GatewrightError as error:
+        raise LabError(f"{error}; the lab has been taken down again") from error
 
 
 def _count(items: list[object], noun: str) -> str:

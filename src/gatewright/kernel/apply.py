@@ -90,7 +90,10 @@ def _make(nft: Nft, change: Change, table: str) -> int:
             nft.run(change_text(change, table))
     except NftTooLarge:
         if not change.new_sets:
-            raise
+            if not can_send(change):
+                raise
+            nft.run(change_text(change, table))
+            return 1
         texts = list(staged_change(change, table))
         for text in texts:
             nft.run(text)

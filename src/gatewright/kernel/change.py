@@ -68,6 +68,10 @@ class Change:
         The elements of a set with intervals are seen a moment after the rules of the same transaction (the kernel
         publishes them at its end). So a new one is filled while no rule names it; and where a pod goes, its peers allow
         it no more before it stops being policed.
+
+        A packet sees the rules as they were when it came into a chain of a hook, and the entries of a map as they are
+        when it asks. One that came before the commit and asks after it would be led to a chain that for it has no rules
+        yet, and pass. So new chains come, with their sets, in a transaction before that in which a map leads to them.
         """
         early = tuple(part for part in self.new_sets if part.interval)
         late = any(edit.part.interval for edit in self.sets)
@@ -75,6 +79,13 @@ class Change:
             own = self._moving_classes
             yield Change(sets=tuple(edit for edit in self.sets if _class_of(edit) not in own))
             yield replace(self, sets=tuple(edit for edit in self.sets if _class_of(edit) in own))
+        elif self.new_chains and any(entry.added for entry in self.maps):
+            new = tuple(chain for chain in self.written if chain.name in self.new_chains)
+            yield Change(
+                new_sets=self.new_sets, written=new, new_chains=self.new_chains, new_counters=self.new_counters
+            )
+            others = tuple(chain for chain in self.written if chain.name not in self.new_chains)
+            yield replace(self, new_sets=(), written=others, new_chains=frozenset(), new_counters=())
         elif early:
             yield Change(new_sets=early)
             yield replace(self, new_sets=tuple(part for part in self.new_sets if not part.interval))

@@ -79,8 +79,12 @@ def down(name: str) -> bool:
     with directories.starting(directory):
         was_there = directory.path.exists()
         kill(directory)
-        _take_context_away(directory)
-        directory.remove()
+        try:
+            _take_context_away(directory)
+        except LabError as error:
+            raise LabError(f'lab "{name}" is down, but its context could not be removed: {error}') from error
+        finally:
+            directory.remove()
     return was_there
 
 

@@ -21,6 +21,8 @@ from gatewright.lab.errors import LabError
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _SOCKET_PATH_LIMIT = 107
+_SPACE = 8 << 20
+"""Bytes that a small lab's state and logs take within its first minutes, with room to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +100,26 @@ class LabDirectory:
         return pid if start_time(pid) == start else None
 
     def prepare(self) -> None:
-        """Make the directory anew. Raises LabError when it cannot be."""
+        """Make the directory anew. Raises LabError when it cannot be; nothing is left then."""
         self.remove()
         try:
             self.path.mkdir(mode=0o700)
             for child in (self.pod_logs, self.zone, self.mount_point):
                 child.mkdir(mode=0o700)
+            self._require_space()
         except OSError as error:
+            self.remove()
             raise LabError(f"cannot make the lab directory {error.filename}: {error.strerror}") from error
+        except LabError:
+            self.remove()
+            raise
+
+    def _require_space(self) -> None:
+        """Raises LabError where the file system has hardly any room: a lab would start there and stop half-way."""
+        found = os.statvfs(self.path)
+        free = found.f_bavail * found.f_frsize
+        if free < _SPACE:
+            raise LabError(f"{self.path.parent} has {free >> 10} KiB left, a lab needs {_SPACE >> 10} KiB: make room")
 
     def remove(self) -> None:
         """Remove the directory and what is in it."""
@@ -201,7 +215,10 @@ def all_labs() -> list[LabDirectory]:
 def starting(directory: LabDirectory) -> Iterator[int]:
     """Hold the right to start or stop this lab; yields the lock's descriptor. Raises LabError when another has it."""
     path = f"{directory.path}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LabError(f"cannot make {path}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         held = os.path.samestat(os.fstat(descriptor), os.stat(path))

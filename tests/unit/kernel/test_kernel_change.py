@@ -58,6 +58,16 @@ def test_a_change_is_torn_where_sets_with_ranges_change_beside_others(change: Ch
     assert change.is_torn is torn
 
 
+def test_a_new_chain_has_its_rules_before_a_map_leads_to_it() -> None:
+    """A packet that came before the commit and asks the map after it sees the entry, but of the chain no rule."""
+    new, old = Chain("ingress/b", ()), Chain("ingress/a", ())
+    comes = MapChange(MAP, (), ((1, "ingress/b"),))
+    change = Change(new_sets=(RANGES,), maps=(comes,), written=(old, new), new_chains=frozenset({"ingress/b"}))
+    first, last = change.in_steps()
+    assert first == Change(new_sets=(RANGES,), written=(new,), new_chains=frozenset({"ingress/b"}))
+    assert last == Change(maps=(comes,), written=(old,))
+
+
 def test_a_pod_that_goes_is_allowed_no_more_before_it_is_no_longer_policed() -> None:
     """Else others would still allow for a moment what only its own rules forbade."""
     own, others = SetChange(PORTS, HASHED, ()), SetChange(OTHER_RANGES, ONE, ())

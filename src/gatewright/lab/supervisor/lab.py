@@ -155,7 +155,7 @@ class Lab:
         os.close(told)
         if not answered:
             said = child.log.read_text(errors="replace").strip().splitlines()[-1:] if child.log.exists() else []
-            raise LabError(f"the API endpoint did not start: {said[0] if said else f'see {child.log}'}")
+            raise LabError(f"the API endpoint did not start: {said[0] if said else 'it gave no reason'}")
 
     def _add_node(self, settings: NodeSettings) -> Machine:
         number = self._free_number()

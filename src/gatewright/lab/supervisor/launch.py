@@ -199,6 +199,17 @@ def _unshare() -> None:
         ) from error
 
 
+def _require_packet_filter(settings: LabSettings) -> None:
+    """Raises GatewrightError, a line for each thing that the nodes lack. Services need nftables, policies more."""
+    from gatewright.kernel.nft import Nft
+    from gatewright.kernel.preflight import preflight
+
+    Nft()
+    missing = preflight(bridge=False) if settings.network == "enforcing" else []
+    if missing:
+        raise LabError("\n".join(str(one) for one in missing))
+
+
 def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> NoReturn:
     try:
         from gatewright.lab.network.switches import kernel_families
@@ -216,6 +227,7 @@ def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> No
         with contextlib.suppress(OSError):  # forbidden in some containers: the old /proc serves then
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         linux.set_hostname("lab")
+        _require_packet_filter(settings)
         if found:
             foreign.write(found, directory)
         lab = Lab(Site(directory, settings, settings.plan.only(kernel_families()).families), reached)
