@@ -1,4 +1,4 @@
-"""`gatewright lab add-node`, `stop-node`, `start-node`, `cut` and `heal`: what can happen to machines."""
+"""`gatewright lab add-node`, `remove-node`, `stop-node`, `start-node`, `cut`, `heal`: what can happen to machines."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def add_node(name: str, labels: tuple[str, ...], node: str, waiting: bool, timeo
 
     _say(client.add_node(name, NodeSettings(node, dict(_pair(text) for text in labels))))
     settle(name, waiting, timeout)
+
+
+@click.command(name="remove-node")
+@lab_name
+@click.argument("node")
+def remove_node(name: str, node: str) -> None:
+    """Take a NODE out of the lab and of the cluster; its pods are made again elsewhere where something makes them."""
+    from gatewright.lab import client
+
+    _say(client.remove_node(name, node))
 
 
 @click.command(name="stop-node")
@@ -79,4 +89,4 @@ def heal(name: str, node: str | None) -> None:
         _say(one)
 
 
-VERBS = (add_node, stop_node, start_node, cut, heal)
+VERBS = (add_node, remove_node, stop_node, start_node, cut, heal)

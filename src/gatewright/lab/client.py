@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewright.lab import directory as directories
-from gatewright.lab.directory import lab_directory
+from gatewright.lab.directory import LabDirectory, lab_directory
 from gatewright.lab.errors import LabError
 from gatewright.lab.network.plan import OUTSIDE
 from gatewright.lab.reaching import (
@@ -32,7 +32,7 @@ from gatewright.lab.supervisor.wire import Message
 from gatewright.sources.kubeconfig import Where
 
 if TYPE_CHECKING:
-    from gatewright.lab.api.resources import Tree
+    from gatewright.lab.api.resources import Resource, Tree
     from gatewright.lab.supervisor.settings import LabSettings, NodeSettings
     from gatewright.objects.meta import Object
     from gatewright.objects.read import Parsed
@@ -67,12 +67,12 @@ def up(settings: LabSettings, name: str = DEFAULT_NAME) -> None:
     with directories.starting(directory):
         if directory.process() is not None:
             raise LabError(f'lab "{name}" is up already; stop it with: gatewright lab down --name {name}')
+        _take_context_away(directory)  # of one that was killed: the next thing to go is what says where it is
         launch(directory, settings)
 
 
 def down(name: str) -> bool:
     """Take a lab down and remove what it left; whether there was anything."""
-    from gatewright.lab import kubeconfigs
     from gatewright.lab.supervisor.launch import kill
 
     directory = lab_directory(name)
@@ -80,13 +80,19 @@ def down(name: str) -> bool:
         was_there = directory.path.exists()
         kill(directory)
         try:
-            if directory.merged.exists():
-                kubeconfigs.remove(kubeconfigs.context_of(name), Path(directory.merged.read_text()))
+            _take_context_away(directory)
         except LabError as error:
             raise LabError(f'lab "{name}" is down, but its context could not be removed: {error}') from error
         finally:
             directory.remove()
     return was_there
+
+
+def _take_context_away(directory: LabDirectory) -> None:
+    from gatewright.lab import kubeconfigs
+
+    if directory.merged.exists() and (where := directory.merged.read_text()):
+        kubeconfigs.remove(kubeconfigs.context_of(directory.name), Path(where))
 
 
 def listed() -> list[LabState]:
@@ -99,9 +105,13 @@ def merge_context(name: str, file: Path) -> str:
     from gatewright.lab import kubeconfigs
 
     directory = lab_directory(name)
-    context = kubeconfigs.merge(kubeconfig(name), file)
-    directory.merged.write_text(str(file.absolute()))
-    return context
+    source = kubeconfig(name)
+    directory.merged.write_text(str(file.absolute()))  # first: what is interrupted half way is taken away again, too
+    try:
+        return kubeconfigs.merge(source, file)
+    except LabError:
+        directory.merged.unlink(missing_ok=True)
+        raise
 
 
 # --- the machines -----------------------------------------------------------------------------------------------------
@@ -112,6 +122,29 @@ def add_node(name: str, node: NodeSettings) -> Message:
     import msgspec
 
     return request(name, {"op": "add-node", "node": msgspec.to_builtins(node)})
+
+
+def remove_node(name: str, node: str) -> Message:
+    """Take a node out of the lab and of the cluster, where its controllers make its pods again on others."""
+    from gatewright.lab.api.resources import BY_PLURAL
+    from gatewright.lab.apiclient.writing import Refused
+
+    pods = BY_PLURAL["", "pods"]
+    leaving: list[tuple[Resource, str, str]] = [
+        (BY_PLURAL["", "nodes"], "", node),
+        (BY_PLURAL["coordination.k8s.io", "leases"], "kube-node-lease", node),
+    ]
+    found = request(name, {"op": "remove-node", "name": node})
+    with writing(name) as writer:
+        there = [tree["metadata"] for tree in writer.list(pods) if tree["spec"].get("nodeName") == node]
+        leaving += [(pods, pod["namespace"], pod["name"]) for pod in there]
+        for resource, namespace, each in leaving:
+            try:
+                writer.delete(resource, namespace, each, grace=0)
+            except Refused as refused:
+                if refused.reason != "NotFound":
+                    raise
+    return found
 
 
 def stop_node(name: str, node: str) -> Message:

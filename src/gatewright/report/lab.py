@@ -51,10 +51,15 @@ def status_text(name: str, state: Json, namespace: str | None = None) -> str:
     notes = [f"{one['namespace']}/{one['name']}: {note}" for one in wanted for note in one["notes"]]
     notes += [f"node {one['name']}: {problem}" for one in state["nodes"] for problem in one["agentProblems"]]
     restarted = [one for one in state["components"] if one["restarts"]]
-    notes += [f"{one['name']} was started again {_times(one['restarts'])}" for one in restarted]
+    notes += [f"{one['name']} was started again {_times(one['restarts'])}{_when(one)}" for one in restarted]
     if notes:
         parts += ["", *(f"Note: {line}" for line in notes)]
     return "\n".join(parts)
+
+
+def _when(component: Json) -> str:
+    again = component.get("againIn")
+    return "" if again is None else f"; it is down, and is tried again in {again} s"
 
 
 def _times(count: int) -> str:

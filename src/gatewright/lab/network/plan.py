@@ -88,6 +88,13 @@ class Plan:
         """The families that pods have, 4 and maybe 6."""
         return tuple(network.version for network in self.pod_networks)
 
+    def require_room(self, nodes: int) -> None:
+        """Raises LabError where so many nodes do not fit."""
+        for network in self.pod_networks:
+            pieces = 1 << NODE_PREFIXES[network.version] - network.prefixlen
+            if nodes > pieces:
+                raise LabError(f"the pod range {network} holds the pods of {pieces} nodes; remove a node first")
+
     def only(self, families: Iterable[int]) -> Plan:
         """The same plan without the other families."""
         kept = set(families)

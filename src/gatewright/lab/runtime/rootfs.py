@@ -20,6 +20,13 @@ from gatewright.lab.errors import LabError
 _LAYERED = ("usr", "etc", "opt", "srv", "var/lib")
 _MAYBE_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PRIVATE = ("tmp", "run", "root", "home", "mnt", "media", "var/tmp", "var/log", "var/cache", "var/spool", "var/mail")
+_SECRETS = (
+    *("etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-", "etc/sudoers", "etc/sudoers.d", "etc/ssl/private"),
+    *("etc/ssh/ssh_host_*_key", "etc/krb5.keytab", "etc/NetworkManager/system-connections", "etc/wireguard"),
+    *("etc/kubernetes", "etc/rancher", "etc/docker", "etc/containerd"),
+    *("var/lib/kubelet", "var/lib/etcd", "var/lib/rancher", "var/lib/docker", "var/lib/containerd", "var/lib/cni"),
+)
+"""What root keeps to itself below the layered directories: keys, passwords, and what clusters on this machine hold."""
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
 _PROC_HIDDEN = ("kcore", "keys", "timer_list", "sched_debug", "latency_stats")
@@ -40,6 +47,7 @@ def build(mount_point: Path, hostname: str, files: Mapping[str, str], mount_poin
         linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         linux.mount("gatewright", str(mount_point), "tmpfs", _SAFE, "mode=755,size=50%")
         _directories(mount_point, [path.strip("/") for path in mount_points])
+        _hide_secrets(mount_point)
         _devices(mount_point)
         _proc(mount_point)
         with contextlib.suppress(OSError):
@@ -70,6 +78,18 @@ def _directories(root: Path, mount_points: list[str]) -> None:
             (root / name).symlink_to(os.readlink(path))
         elif path.is_dir():
             _layer(root, name, mount_points)
+
+
+def _hide_secrets(root: Path) -> None:
+    """Empty what a pod of a lab of root's could read otherwise, being root; its processes cannot take a mount away."""
+    for pattern in _SECRETS:
+        for path in root.glob(pattern):
+            if path.is_symlink():
+                path.unlink()  # from the pod's own layer; what it led to may be anywhere in the pod
+            elif path.is_dir():
+                linux.mount("hidden", str(path), "tmpfs", _LOCKED, "mode=755,size=64k")
+            else:
+                linux.mount("/dev/null", str(path), "", linux.MS_BIND)
 
 
 def _layer(root: Path, name: str, mount_points: list[str]) -> None:

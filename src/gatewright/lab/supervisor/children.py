@@ -24,12 +24,14 @@ from gatewright.errors import GatewrightError
 from gatewright.lab import linux
 
 LARGEST_LOG = 4 << 20
-"""Bytes of a component's log that are kept when it starts again."""
+"""Bytes of a component's log from which on it is cut."""
+_KEPT_LOG = 1 << 20
+"""Bytes of it that are kept then, in a file beside it."""
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF, _STABLE = 0.1, 10.0, 30.0
 _END_WITHIN = 5.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Child:
     """One component. `run` is called in its own process, in the network namespace `network`.
 
@@ -53,7 +55,11 @@ class Child:
     def start(self) -> None:
         """Start the process."""
         self.wanted, self.due, self.since = True, None, time.monotonic()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            self._start_later()
+            raise
         if self.pid == 0:
             _become(self)
 
@@ -62,12 +68,14 @@ class Child:
         self.pid = 0
         if not self.wanted or (self.after is not None and code == 0):
             return
-        now = time.monotonic()
-        if now - self.since > _STABLE:
+        if time.monotonic() - self.since > _STABLE:
             self._back_off = _FIRST_BACK_OFF
-        self.due = now + self._back_off
-        self._back_off = min(2 * self._back_off, _LONGEST_BACK_OFF)
+        self._start_later()
         self.restarts += 1
+
+    def _start_later(self) -> None:
+        self.due = time.monotonic() + self._back_off
+        self._back_off = min(2 * self._back_off, _LONGEST_BACK_OFF)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send the process a signal, if it is there."""
@@ -86,7 +94,7 @@ class Children:
         return iter(self._children)
 
     def start(self, child: Child) -> None:
-        """Start a component, and keep it running from now on."""
+        """Start a component, and keep it running from now on. Raises OSError where the machine has no room for it."""
         self._children.append(child)
         child.start()
 
@@ -121,14 +129,32 @@ class Children:
         return min((child.due for child in self._children if child.due is not None), default=None)
 
     def restart_due(self) -> None:
-        """Start again what is due."""
+        """Start again what is due; what the machine has no room for, later."""
         now = time.monotonic()
         for child in self._children:
             if child.due is not None and child.due <= now:
-                child.start()
-                for other in self._children:
-                    if other.after is child and other.wanted and not other.pid:
-                        other.start()
+                with contextlib.suppress(OSError):
+                    child.start()
+                    for other in self._children:
+                        if other.after is child and other.wanted and not other.pid:
+                            other.start()
+
+    def cut_logs(self) -> None:
+        """Cut the logs that have grown too large; the ends of them are kept."""
+        for child in self._children:
+            with contextlib.suppress(OSError):
+                _cut(child.log)
+
+
+def _cut(log: Path) -> None:
+    """The file stays the same one: who writes to it appends, wherever its end is."""
+    if log.stat().st_size <= LARGEST_LOG:
+        return
+    with log.open("r+b") as file:
+        file.seek(-_KEPT_LOG, os.SEEK_END)
+        with contextlib.suppress(OSError):  # the disk may be full, and then it is the more urgent to cut
+            log.with_suffix(".log.1").write_bytes(file.read(_KEPT_LOG))
+        file.truncate(0)
 
 
 def _wait(child: Child, deadline: float) -> None:
@@ -170,9 +196,6 @@ def _forget_the_supervisor(child: Child) -> None:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
     linux.set_process_name(f"lab-{child.name.rpartition('/')[2]}")
-    with contextlib.suppress(OSError):
-        if child.log.stat().st_size > LARGEST_LOG:
-            child.log.replace(child.log.with_suffix(".log.1"))
     log = os.open(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for standard in (1, 2):
         os.dup2(log, standard)

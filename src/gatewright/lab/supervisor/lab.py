@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import select
 import selectors
+import shutil
 import signal
 import socket
 import time
@@ -46,6 +48,7 @@ from gatewright.lab.supervisor.wire import Message
 _IDLE = 5.0
 """Seconds between looks at whether the lab can still be reached."""
 _API_WITHIN = 30.0
+NODE_COMPONENTS = ("runtime", "kubelet", "proxy", "agent")
 
 
 @dataclass(slots=True)
@@ -77,7 +80,6 @@ class Lab:
         self._machines: dict[str, Machine] = {}
         self._network = own_namespace()
         self._fabric = Fabric(self._network, site.families)
-        self._next_number = 1
 
     def start(self) -> None:
         """Make the network and start everything. Raises GatewrightError, OSError."""
@@ -108,9 +110,13 @@ class Lab:
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
         selector.register(wake, selectors.EVENT_READ)
         control = Control(listener, selector, self._answer)
+        logs_due = 0.0
         while _identity(self._site.directory.socket) == place:
             self._children.reap()
             self._children.restart_due()
+            if time.monotonic() >= logs_due:
+                self._children.cut_logs()
+                logs_due = time.monotonic() + _IDLE
             due = self._children.next_due()
             patience = _IDLE if due is None else max(0.0, min(_IDLE, due - time.monotonic()))
             for key, _ in selector.select(min(patience, 1.0) if control.busy else patience):
@@ -152,15 +158,36 @@ class Lab:
             raise LabError(f"the API endpoint did not start: {said[0] if said else 'it gave no reason'}")
 
     def _add_node(self, settings: NodeSettings) -> Machine:
-        number = self._next_number
+        number = self._free_number()
+        node_addresses(number, self._site.families)
         directory = self._site.directory.machine(settings.name)
         directory.prepare()
-        machine = Machine(settings.name, number, new_namespace(), directory, settings)
-        self._next_number += 1
-        self._fabric.connect(number, machine.network)
+        machine = Machine(settings.name, number, -1, directory, settings)
+        self._power_up(machine)
         self._machines[machine.name] = machine
-        self._start_machine(machine)
         return machine
+
+    def _free_number(self) -> int:
+        taken = {one.number for one in self._machines.values()}
+        return next(number for number in itertools.count(1) if number not in taken)
+
+    def _power_up(self, machine: Machine) -> None:
+        """Give a machine a network namespace and its components; it is off as before when that fails."""
+        machine.network, machine.cut = new_namespace(), False
+        try:
+            self._fabric.connect(machine.number, machine.network)
+            self._start_machine(machine)
+        except BaseException:
+            self._power_down(machine)
+            raise
+
+    def _power_down(self, machine: Machine) -> None:
+        """End everything on a machine at once, and its network namespace with it."""
+        self._children.remove(machine.children)
+        machine.children, machine.cut = [], False
+        self._fabric.disconnect(machine.number)
+        os.close(machine.network)
+        machine.network = -1
 
     def _add_outside(self) -> None:
         directory = self._site.directory.machine(OUTSIDE)
@@ -184,7 +211,8 @@ class Lab:
         }
         if site.settings.network == "enforcing":
             parts["agent"] = partial(components.run_agent_of, site, name)
-        machine.children = [self._component(f"{name}/{part}", run, machine.network) for part, run in parts.items()]
+        for part, run in parts.items():
+            machine.children.append(self._component(f"{name}/{part}", run, machine.network))
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -222,8 +250,10 @@ class Lab:
     def add_node(self, request: Message) -> Message:
         """One more node."""
         settings = msgspec.convert(request["node"], NodeSettings)
-        name = settings.name or f"node-{self._next_number}"
+        names = (f"node-{number}" for number in itertools.count(self._free_number()))
+        name = settings.name or next(one for one in names if one not in self._machines)
         require_node_name(name)
+        self._site.settings.plan.require_room(sum(1 for one in self._machines.values() if one.number) + 1)
         if name in self._machines:
             raise LabError(f'node "{name}" is in the lab already; choose another name')
         return self._node_status(self._add_node(msgspec.structs.replace(settings, name=name)))
@@ -233,32 +263,44 @@ class Lab:
         machine = self._node(request)
         if not machine.running:
             raise LabError(f'node "{machine.name}" is stopped already')
-        self._children.remove(machine.children)
-        machine.children = []
-        self._fabric.disconnect(machine.number)
-        os.close(machine.network)
+        self._power_down(machine)
         return self._node_status(machine)
+
+    def remove_node(self, request: Message) -> Message:
+        """Take a node out of the lab, with its files; another one can have its name and its number."""
+        machine = self._node(request)
+        if machine.running:
+            self._power_down(machine)
+        del self._machines[machine.name]
+        shutil.rmtree(machine.directory.path, ignore_errors=True)
+        for log in self._site.directory.logs.glob(f"{machine.name}-*.log*"):
+            if log.name.removeprefix(f"{machine.name}-").partition(".")[0] in NODE_COMPONENTS:
+                log.unlink(missing_ok=True)
+        return self._node_status(machine) | {"state": "removed"}
 
     def start_node(self, request: Message) -> Message:
         """Give it power again: an empty machine of the same name and addresses."""
         machine = self._node(request)
         if machine.running:
             raise LabError(f'node "{machine.name}" is running already')
-        machine.network, machine.cut = new_namespace(), False
-        self._fabric.connect(machine.number, machine.network)
-        self._start_machine(machine)
+        self._power_up(machine)
         return self._node_status(machine)
 
     def cut(self, request: Message) -> Message:
         """Cut a node off from everybody else; it runs on."""
         machine = self._node(request)
+        if not machine.running:
+            raise LabError(
+                f'node "{machine.name}" is stopped; start it first: gatewright lab start-node {machine.name}'
+            )
         self._fabric.cut(machine.number)
         machine.cut = True
         return self._node_status(machine)
 
     def heal(self, request: Message) -> Message:
         """Connect what was cut off: one node, or all."""
-        chosen = [self._node(request)] if request.get("name") else [one for one in self._machines.values() if one.cut]
+        named = [self._node(request)] if request.get("name") else self._machines.values()
+        chosen = [machine for machine in named if machine.cut]
         for machine in chosen:
             self._fabric.heal(machine.number)
             machine.cut = False
@@ -270,6 +312,8 @@ class Lab:
         if child is None:
             names = ", ".join(one.name for one in self._children)
             raise LabError(f'the lab has no component "{request["component"]}"; it has: {names}')
+        if not child.pid:
+            raise LabError(f'component "{child.name}" is not running; see: gatewright lab status')
         child.kill()
         return _child_status(child)
 
@@ -284,6 +328,7 @@ class Lab:
 _OPERATIONS: dict[str, Callable[[Lab, Message], Message]] = {
     "status": Lab.status,
     "add-node": Lab.add_node,
+    "remove-node": Lab.remove_node,
     "stop-node": Lab.stop_node,
     "start-node": Lab.start_node,
     "cut": Lab.cut,
@@ -304,6 +349,7 @@ def _child_status(child: Child) -> Message:
         "pid": child.pid,
         "restarts": child.restarts,
         "seconds": round(time.monotonic() - child.since, 1),
+        "againIn": None if child.due is None else round(max(0.0, child.due - time.monotonic()), 1),
     }
 
 

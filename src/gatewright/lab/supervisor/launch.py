@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gatewright.errors import GatewrightError
+from gatewright.kernel.nft import default_backend
 from gatewright.lab import linux
 from gatewright.lab.directory import LabDirectory, start_time
 from gatewright.lab.errors import LabError
@@ -48,6 +50,9 @@ def launch(directory: LabDirectory, settings: LabSettings) -> None:
     for module, package in _NEEDED.items():
         if importlib.util.find_spec(module) is None:
             raise LabError(f"the lab needs {package}; install it with: pip install 'gatewright[lab]'")
+    default_backend()
+    if not settings.api and shutil.which("openssl") is None:
+        raise LabError("the lab needs the program openssl for its certificates; install the package openssl")
     directory.prepare()
     told, tell = os.pipe()
     sys.stdout.flush()
@@ -107,14 +112,15 @@ def _message(told: int) -> bytes:
 
 
 def _require_up(message: bytes) -> None:
-    told = json.loads(message or b'{"error": "the lab process ended without a word; the kernel may have killed it"}')
+    first, _, _ = message.partition(b"\n")
+    told = json.loads(first or b'{"error": "the lab process ended without a word; the kernel may have killed it"}')
     if "error" in told:
         raise LabError(told["error"])
 
 
 def _tell(tell: int, message: dict[str, object]) -> None:
     with contextlib.suppress(OSError):
-        os.write(tell, json.dumps(message).encode())
+        os.write(tell, json.dumps(message).encode() + b"\n")
 
 
 def _detach(directory: LabDirectory, tell: int) -> None:
@@ -142,15 +148,31 @@ def _isolate_and_serve(directory: LabDirectory, settings: LabSettings, tell: int
         pid = os.fork()
         if pid == 0:
             _be_the_lab(directory, settings, tell)
-        started = start_time(pid)
-        if started is not None:
-            directory.pid_file.write_text(f"{pid} {started}\n")
+        _write_down(pid, directory)
     except LabError as error:
         _tell(tell, {"error": str(error)})
     except OSError as error:
-        _tell(tell, {"error": f"cannot start the lab: {error.strerror} ({error.filename})"})
+        _tell(tell, {"error": _cannot(error, directory)})
     finally:
         os._exit(0)
+
+
+def _write_down(pid: int, directory: LabDirectory) -> None:
+    """Say which process the lab is; one that nobody could find again does not stay."""
+    started = start_time(pid)
+    if started is None:
+        return
+    try:
+        directory.pid_file.write_text(f"{pid} {started}\n")
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def _cannot(error: OSError, directory: LabDirectory) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"cannot start the lab: no space left for {directory.path}; make room there, or set XDG_RUNTIME_DIR"
+    return f"cannot start the lab: {error.strerror}{f' ({error.filename})' if error.filename else ''}"
 
 
 def _unshare() -> None:
@@ -214,14 +236,14 @@ def _be_the_lab(directory: LabDirectory, settings: LabSettings, tell: int) -> No
         os.chmod(directory.socket, 0o600)
         listener.listen(64)
         lab.start()
-        os.write(tell, b'{"up": true}')  # fails when the caller has given up meanwhile; then so does the lab
+        os.write(tell, b'{"up": true}\n')  # fails when the caller has given up meanwhile; then so does the lab
         os.close(tell)
         lab.run(listener)
     except GatewrightError as error:
         _tell(tell, {"error": str(error)})
     except OSError as error:
         traceback.print_exc()
-        _tell(tell, {"error": f"cannot start the lab: {error.strerror} ({error.filename})"})
+        _tell(tell, {"error": _cannot(error, directory)})
     except BaseException as error:  # noqa: BLE001  (nobody else is left to tell)
         traceback.print_exc()
         where = traceback.extract_tb(error.__traceback__)[-1]

@@ -12,7 +12,7 @@ import yaml
 
 from gatewright.errors import line
 from gatewright.lab.errors import LabError
-from gatewright.lab.network.plan import Plan
+from gatewright.lab.network.plan import OUTSIDE, Plan
 
 NETWORKS = ("enforcing", "flat")
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -66,6 +66,8 @@ def require_node_name(name: str) -> None:
     """Raises LabError for a name that no node can have."""
     if not _NODE_NAME.fullmatch(name):
         raise LabError(f'node name "{name}": use at most 40 lower-case letters, digits and "-"')
+    if name == OUTSIDE:
+        raise LabError(f'node name "{name}": the host outside has it; choose another name')
 
 
 def numbered(count: int) -> tuple[NodeSettings, ...]:
