@@ -324,6 +324,14 @@ def test_a_program_inherits_nothing_of_the_lab(seen: dict[str, dict[str, Any]], 
     assert not {"GATEWRIGHT_TEST_SECRET", "GATEWRIGHT_LAB", "KUBECONFIG"} & set(found["environment"])
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_passwords_and_keys_of_the_machine_are_not_read(lab: Lab, place: str) -> None:
+    assert lab.exec(place, "cat", "/etc/passwd")
+    secrets = "/etc/shadow /etc/gshadow /etc/sudoers /etc/ssh/ssh_host_*_key /etc/ssl/private/* /etc/kubernetes/*"
+    assert lab.exec(place, "sh", "-c", f"cat {secrets} 2>/dev/null; true") == ""
+    assert lab.process("exec", place, "--", "umount", "/etc/shadow").returncode
+
+
 def test_two_labs_with_the_same_addresses_do_not_see_each_other(lab: Lab) -> None:
     twin = dataclasses.replace(lab, name=f"twin-{secrets.token_hex(4)}")
     try:
