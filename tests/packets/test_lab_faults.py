@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -173,7 +174,7 @@ def test_the_context_of_a_killed_lab_goes_when_it_comes_up_elsewhere() -> None:
         lab.run("up", "--nodes", "2", "-f", str(lab.file(CLUSTER)))
         first = lab.files / "kubeconfig"
         os.kill(lab.pid, 9)
-        assert until(lambda: "killed" in lab.run("list"))
+        assert until(lambda: re.search(rf"^{lab.name}\b.*killed$", lab.run("list"), re.MULTILINE) is not None)
         lab.run("up", "--kubeconfig", str(lab.files / "second"))
         assert f"gatewright-{lab.name}" not in first.read_text()
         assert f"gatewright-{lab.name}" in (lab.files / "second").read_text()

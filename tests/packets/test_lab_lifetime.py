@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -117,7 +118,7 @@ def test_a_killed_lab_leaves_nothing_and_starts_again(user: str) -> None:
         assert not _inhabited(inside, end)
         assert _machine() == before
         assert "was killed" in lab.error("status")
-        assert "killed" in lab.run("list")
+        assert re.search(rf"^{lab.name}\b.*killed$", lab.run("list"), re.MULTILINE)
         assert "is up" in lab.up(CLUSTER)
         assert lab.reaches("client", "http://server:8000/")
 
