@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gatewright.lab.kubelet.local import LocalContainer, LocalContainers, Place
 from gatewright.lab.kubelet.server import Running, running
 from tests.cluster.endpoint import WAIT, Endpoint
+from tests.cluster.local_containers import LocalContainer, LocalContainers, Place
 
 T = TypeVar("T")
 NAMESPACE = "default"

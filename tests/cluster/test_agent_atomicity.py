@@ -93,11 +93,12 @@ class Scene:
         self.program = expected
 
     def _await(self, expected: Program) -> None:
-        seen, deadline = -1, time.monotonic() + 20
+        """The kernel counts a generation up before it shows it, so one that was seen may have to be read again."""
+        seen, again, deadline = -1, 0.0, time.monotonic() + 20
         while time.monotonic() < deadline:
             now = generation()
-            if now != seen:
-                seen, held = now, read_back(Nft())
+            if now != seen or time.monotonic() >= again:
+                seen, held, again = now, read_back(Nft()), time.monotonic() + 0.1
                 if held is not None and without_guards(held) == expected:
                     return
             time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What the kubelet asks of whoever runs the containers. `local.py` runs them as processes of this machine.
+"""What the kubelet asks of whoever runs the containers: a node's runtime, and in tests something simpler.
 
 A container is found by its names and stands for one run of it: after a restart it is another one.
 """

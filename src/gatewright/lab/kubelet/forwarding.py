@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from gatewright.kubeapi.spdy import PING, Data, Opened, Pinged, Reset, Server, SpdyError
 from gatewright.lab.asgi import Gone, WebSocket
 from gatewright.lab.errors import LabError
-from gatewright.lab.kubelet.process import PIECE
+from gatewright.lab.kubelet.pipes import PIECE
 from gatewright.lab.kubelet.sessions import while_there
 
 MOST_CONNECTIONS = 256

@@ -12,7 +12,7 @@ from typing import Protocol
 from gatewright.kubeapi.channels import STDERR, STDOUT
 from gatewright.lab.errors import LabError
 from gatewright.lab.kubelet.containers import CannotStart, Missing, Reader
-from gatewright.lab.kubelet.process import Pipe
+from gatewright.lab.kubelet.pipes import Pipe
 from gatewright.lab.runtime.model import COMMAND, NAME_SERVER, ContainerState, PodState
 from gatewright.lab.runtime.wire import Attach, Execute, Request
 

@@ -1,7 +1,6 @@
 """Containers that are processes of this machine: each in a directory, with an environment, perhaps in a network.
 
-What stands behind a kubelet in tests, and the smallest complete example of the interface. A container's log of this run
-and of the one before are kept.
+What stands behind a kubelet's server in tests. A container's log of this run and of the one before are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from gatewright.lab import linux
 from gatewright.lab.errors import LabError
 from gatewright.lab.kubelet.containers import CannotStart, Missing, Reader
 from gatewright.lab.kubelet.logs import LogFile
-from gatewright.lab.kubelet.process import Process, Program
+from tests.cluster.local_processes import Process, Program
 
 MOST_UNREAD = 1 << 20
 """Bytes that wait for somebody who has joined a container and reads slowly, before that one is cut off."""

@@ -1,4 +1,4 @@
-"""A process with the ends of its pipes, or of its terminal, in an event loop.
+"""A process of this machine with the ends of its pipes, or of its terminal, in an event loop: a container of a test.
 
 Each is the first process of a session and a group of its own, so that ending the group ends what it started.
 """
@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import os
 import shutil
 import signal
-import struct
 import subprocess
-import termios
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gatewright.kubeapi.channels import STDERR, STDOUT
 from gatewright.lab.kubelet.containers import CannotStart, Reader
+from gatewright.lab.kubelet.pipes import Pipe, ready
 
-PIECE = 32 * 1024
-"""Bytes read at once: what a pipe that is half full gives."""
 _END_OF_INPUT = b"\x04"
 
 
@@ -35,69 +30,6 @@ class Program:
     directory: Path
     environment: Mapping[str, str]
     prefix: Sequence[str] = ()
-
-
-class Pipe:
-    """One end of a pipe or a terminal that belongs to this process."""
-
-    def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
-        self._descriptor = descriptor
-
-    async def read(self) -> bytes:
-        """Some bytes; empty at the end. A terminal says EIO when the last program on it has ended."""
-        loop = asyncio.get_running_loop()
-        while self._descriptor >= 0:
-            try:
-                return os.read(self._descriptor, PIECE)
-            except BlockingIOError:
-                await _ready(self._descriptor, loop.add_reader, loop.remove_reader)
-            except OSError as error:
-                if error.errno == errno.EIO:
-                    return b""
-                raise
-        return b""
-
-    async def write(self, data: bytes) -> None:
-        """Write all; what nobody reads any more is dropped."""
-        loop, rest = asyncio.get_running_loop(), memoryview(data)
-        while rest and self._descriptor >= 0:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:
-                await _ready(self._descriptor, loop.add_writer, loop.remove_writer)
-            except OSError:
-                return
-
-    def type(self, keys: bytes) -> None:
-        """Press keys, unless too much waits already."""
-        with contextlib.suppress(OSError):
-            os.write(self._descriptor, keys)
-
-    def resize(self, columns: int, rows: int) -> None:
-        """Set the size of a terminal."""
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-async def _ready(descriptor: int, watch: Callable[..., object], forget: Callable[[int], object]) -> None:
-    ready = asyncio.get_running_loop().create_future()
-
-    def tell() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    watch(descriptor, tell)
-    try:
-        await ready
-    finally:
-        forget(descriptor)
 
 
 class Process:
@@ -156,7 +88,7 @@ class Process:
         """Its exit code, as a shell counts it."""
         loop = asyncio.get_running_loop()
         while self.running:
-            await _ready(self._handle, loop.add_reader, loop.remove_reader)
+            await ready(self._handle, loop.add_reader, loop.remove_reader)
         code = self._process.returncode
         return code if code >= 0 else 128 - code
 
