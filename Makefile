@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## run the three-tier application in the lab: four states, pr
 
 test: $(INSTALLED) ## run every test, with real packets where the machine allows (PYTEST_ARGS='-k name')
 	@scripts/setup packages lab application
-	@$(PYTHON) -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, types, the rooms' import contract, the shell scripts and the generated pages
 	@scripts/setup packages lint

@@ -15,7 +15,7 @@ from gatewright.lab.kubelet.machine import Run, View
 from gatewright.lab.kubelet.node import node_object, node_status
 from gatewright.lab.kubelet.outbox import Outbox
 from gatewright.lab.kubelet.podspec import PodSpec, read_pod, stamp_of
-from gatewright.lab.kubelet.podstatus import Known, difference, pod_status
+from gatewright.lab.kubelet.podstatus import Known, beside_others, difference, pod_status
 from gatewright.lab.kubelet.probes import Probe, Tally, awaited_ports, counted, pause, probe_of
 from gatewright.sources.kubeconfig import ClusterUnavailable
 
@@ -396,3 +396,11 @@ def test_a_pod_that_is_gone_is_told_no_more() -> None:
     told.box.status(told.tree("a"), {"phase": "Running"})
     told.box.forget("a")
     assert told.run() == []
+
+
+def test_conditions_of_others_are_those_that_the_api_has_now() -> None:
+    """A status that was made before others wrote theirs neither takes them away nor brings back what they took away."""
+    own, newer, older = ({"type": one, "status": "True"} for one in ("Ready", "example.com/New", "example.com/Old"))
+    told = beside_others({"phase": "Running", "conditions": [own, older]}, {"conditions": [newer]})
+    assert told == {"phase": "Running", "conditions": [own, newer]}
+    assert beside_others({"phase": "Running"}, {"conditions": [newer]}) == {"phase": "Running"}

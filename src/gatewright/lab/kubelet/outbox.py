@@ -17,7 +17,7 @@ from gatewright.kubeapi.backoff import delay
 from gatewright.lab.api.resources import BY_PLURAL, Tree
 from gatewright.lab.apiclient.events import Recorder
 from gatewright.lab.apiclient.writing import Refused, Writer
-from gatewright.lab.kubelet.podstatus import difference
+from gatewright.lab.kubelet.podstatus import beside_others, difference
 from gatewright.sources.kubeconfig import ClusterUnavailable
 
 PODS = BY_PLURAL["", "pods"]
@@ -151,7 +151,8 @@ class Outbox:
             known = self._newest(namespace, name)
             same = known is not None and known["metadata"]["uid"] == uid
             before = known if known is not None and same else waiting.pod
-            if patch := difference(before.get("status") or {}, waiting.status):
+            there = before.get("status") or {}
+            if patch := difference(there, beside_others(waiting.status, there)):
                 body = {"metadata": {"uid": uid}, "status": patch}
                 self._writer.patch(PODS, namespace, name, body, "status")
         if waiting.ended:

@@ -76,6 +76,14 @@ def phase(known: Known) -> str:
     return "Running" if initialized(view) and any(run is not None for _, run in mains) else "Pending"
 
 
+def beside_others(status: Tree, known: Tree) -> Tree:
+    """The status with the conditions of others as they stand in the one that the API has, whatever it was made from."""
+    if "conditions" not in status:
+        return status
+    own = [one for one in status["conditions"] if one["type"] in _OWN]
+    return {**status, "conditions": own + [one for one in known.get("conditions") or () if one["type"] not in _OWN]}
+
+
 def _conditions(known: Known, now: float) -> list[Tree]:
     before = {one["type"]: one for one in known.view.pod.status.get("conditions") or ()}
     made = [_since(before.get(str(one["type"])), one, now) for one in _told(known, before)]
