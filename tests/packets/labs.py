@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,16 @@ class Lab:
     def pid(self) -> int:
         """Its process."""
         return int((self.directory / "pid").read_text().split()[0])
+
+
+def until(condition: Callable[[], bool], within: float = 30) -> bool:
+    """Wait until it holds; whether it does within so many seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 @contextlib.contextmanager

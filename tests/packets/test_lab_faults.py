@@ -7,11 +7,11 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.packets.labs import Lab, lab_of
+from tests.packets.labs import Lab, lab_of, until
 
 pytestmark = [pytest.mark.packets, pytest.mark.timeout(180)]
 
@@ -56,15 +56,6 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def kill(lab: Lab, component: str) -> None:
     words = [*lab.words[:-1], _KILL, lab.name, component]
     subprocess.run(words, env=lab.environment, check=True, timeout=30)
-
-
-def until(condition: Callable[[], bool], within: float = 30) -> bool:
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def process(lab: Lab, component: str) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.packets.labs import Lab, lab_of
+from tests.packets.labs import Lab, lab_of, until
 
 pytestmark = [pytest.mark.packets, pytest.mark.timeout(180)]
 
@@ -52,15 +51,6 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with lab_of(request.param) as made:
         made.run("up", "--nodes", "2", "-f", str(made.file(WEB + on("node-1", "one") + on("node-2", "two"))))
         yield made
-
-
-def until(condition: Callable[[], bool], within: float = 30) -> bool:
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def nodes(lab: Lab) -> dict[str, str]:

@@ -76,21 +76,6 @@ class LabDirectory:
         """The directory of a node, or of the outside host."""
         return MachineDirectory(self.path / "nodes" / name)
 
-    @property
-    def pod_logs(self) -> Path:
-        """One file a container."""
-        return self.path / "logs"
-
-    @property
-    def zone(self) -> Path:
-        """The directory of the DNS zone file."""
-        return self.path / "dns"
-
-    @property
-    def mount_point(self) -> Path:
-        """Where pods build their root file systems, each in its own mount namespace."""
-        return self.path / "root"
-
     def process(self) -> int | None:
         """The process id of the lab, or None when it does not run."""
         try:
@@ -104,7 +89,7 @@ class LabDirectory:
         self.remove()
         try:
             self.path.mkdir(mode=0o700)
-            for child in (self.pod_logs, self.zone, self.mount_point):
+            for child in (self.logs, self.api):
                 child.mkdir(mode=0o700)
             self._require_space()
         except OSError as error:

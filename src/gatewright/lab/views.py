@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from gatewright.lab.api.resources import Tree
@@ -12,18 +11,6 @@ from gatewright.lab.api.tables import cells
 from gatewright.lab.runtime.model import COMMAND, SKIPPED, PodState
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """The objects of a lab's API, by kind."""
-
-    pods: list[Tree] = field(default_factory=list)
-    services: list[Tree] = field(default_factory=list)
-    slices: list[Tree] = field(default_factory=list)
-    nodes: list[Tree] = field(default_factory=list)
-    policies: list[Tree] = field(default_factory=list)
-    replica_sets: list[Tree] = field(default_factory=list)
 
 
 def pod_status(pod: Tree, owners: Mapping[str, str], held: PodState | None) -> Json:

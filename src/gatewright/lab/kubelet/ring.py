@@ -58,6 +58,3 @@ class Ring:
                 used.add(held[key])
                 following += 1
         return Ring(held, following % capacity)
-
-
-NO_POSITIONS = Ring({})

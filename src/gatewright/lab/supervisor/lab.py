@@ -83,8 +83,6 @@ class Lab:
 
     def start(self) -> None:
         """Make the network and start everything. Raises GatewrightError, OSError."""
-        self._site.directory.logs.mkdir(mode=0o700, exist_ok=True)
-        self._site.directory.api.mkdir(mode=0o700, exist_ok=True)
         self._fabric.set_up()
         _share_what_is_there()
         if self._site.settings.api:
