@@ -7,7 +7,6 @@ machine: one process, one kernel, one address to ask. Everything ends with the b
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -187,6 +186,5 @@ def agent_on_node(folder: Path, pods: int = 3, *options: str, start: bool = True
 def end_all(made: UnderAgent) -> None:
     """Kill whatever is left."""
     for process in made.processes:
-        with contextlib.suppress(OSError):
-            os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait(10)

@@ -59,6 +59,7 @@ class Lab:
     site: Site
     kubeconfig: Path
     api: contextlib.ExitStack
+    logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def write(self, action: Callable[[Writer], object]) -> None:
@@ -72,8 +73,19 @@ class Lab:
 
     def start(self, name: str, where: Place, code: str, *words: str) -> None:
         """Start a component there."""
-        command = [sys.executable, "-c", code, str(self.kubeconfig), *words]
-        self.processes[name] = where.namespace.run(lambda: subprocess.Popen(command))
+        command = [sys.executable, "-X", "faulthandler", "-c", code, str(self.kubeconfig), *words]
+        with (self.logs / name).open("ab") as log:
+            self.processes[name] = where.namespace.run(
+                lambda: subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            )
+
+    def ended(self) -> list[str]:
+        """The components that ended by themselves, each with its exit code and what it said."""
+        return [
+            f"{name}: {process.returncode}\n{(self.logs / name).read_text()}"
+            for name, process in self.processes.items()
+            if process.poll() is not None
+        ]
 
     def start_proxy(self, node: Node) -> None:
         """Start a node's proxy."""
@@ -109,7 +121,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, namespaces: None) -> Iterator[
         controllers = partial(run_controllers, Where(str(inside)), [EndpointSlices()], stop)
         thread = threading.Thread(target=made.fabric.run, args=(controllers,), daemon=True)
         thread.start()
-        found = Lab(made, inside, api)
+        found = Lab(made, inside, api, folder)
         stack.callback(thread.join, WITHIN)
         stack.callback(stop.set)
         stack.callback(found.end)
@@ -118,6 +130,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory, namespaces: None) -> Iterator[
             found.start_proxy(node)
         found.start("names", made.pods[3], _NAMES)
         yield found
+
+
+@pytest.fixture(autouse=True)
+def nothing_ends(lab: Lab) -> Iterator[None]:
+    """No component ends by itself in any test."""
+    yield
+    assert not lab.ended()
 
 
 def _objects(made: Site, writer: Writer) -> None:
@@ -253,4 +272,4 @@ def test_names_and_services_go_on_while_the_api_is_away(lab: Lab) -> None:
     for _ in range(20):
         assert resolved(client, "lasting.default.svc.cluster.local") == ["10.96.1.5"]
         assert endpoints(lab, client, "10.96.1.5")
-    assert all(one.poll() is None for one in lab.processes.values())
+    assert not lab.ended()

@@ -161,7 +161,7 @@ class Reader:
         self.version = self.kind.served[0]
         self._api_version = f"{group}/{self.version}" if group else self.version
         self._slimming = Slimming()
-        _work_out(_List, _Line, _Bookmark, _Named, _PodList, WirePod, self.kind.struct)
+        _work_out(_Group, _List, _Line, _Bookmark, _Named, _PodList, WirePod, self.kind.struct)
 
     @property
     def path(self) -> str:

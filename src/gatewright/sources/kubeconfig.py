@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ PIPE = "kubectl get ns,pods,svc,netpol -A -o yaml | gatewright list -f -"
 _FILES = {"clusters": ("certificate-authority",), "users": ("client-certificate", "client-key", "tokenFile")}
 """Fields that name files: relative to the kubeconfig that they stand in."""
 _ONE = {"clusters": "cluster", "users": "user", "contexts": "context"}
+_ONE_AT_A_TIME = threading.Lock()
+"""lightkube's types are msgspec's, which works a type out at its first use, without a lock: two threads that read their
+first kubeconfig at once would end the process."""
 
 
 class ClusterUnavailable(GatewrightError):
@@ -60,7 +64,12 @@ class Configuration:
 
 
 def configuration(where: Where) -> Configuration:
-    """The context to use. Raises ClusterUnavailable where there is none that can be used."""
+    """The context to use. For several threads. Raises ClusterUnavailable where there is none that can be used."""
+    with _ONE_AT_A_TIME:
+        return _configuration(where)
+
+
+def _configuration(where: Where) -> Configuration:
     try:
         from lightkube.config.kubeconfig import KubeConfig
         from lightkube.core.exceptions import ConfigError

@@ -38,6 +38,9 @@ class _ExecCredential(msgspec.Struct, frozen=True):
     status: _Status
 
 
+_DECODER = msgspec.json.Decoder(_ExecCredential)  # made here: several threads may log in at once
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A user with credentials, and when they end where the program says so."""
@@ -70,7 +73,7 @@ def _run(login: UserExec, cluster: str) -> _Status:
     environment["KUBERNETES_EXEC_INFO"] = json.dumps(info)
     try:
         output = run([login.command, *(login.args or ())], LARGEST, environment=environment)
-        return msgspec.json.decode(output, type=_ExecCredential).status
+        return _DECODER.decode(output).status
     except ProgramFailed as error:
         hint = f"; {line(login.installHint)}" if login.installHint and "does not start" in str(error) else ""
         what = f"the login program {line(error)}{hint}; kubectl may know better, pipe it: {PIPE}"

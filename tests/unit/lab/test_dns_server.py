@@ -113,6 +113,28 @@ def test_clients_that_say_nothing_or_leave_keep_nobody_waiting(server: Server) -
     assert code(server) == "NOERROR"
 
 
+def test_a_client_that_makes_room_may_be_speaking_just_then(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewright.lab.dns.server._MOST_CLIENTS", 1)
+    busy, go_on = threading.Event(), threading.Event()
+
+    def take(_: Delivery) -> None:
+        busy.set()
+        go_on.wait(5)
+
+    monkeypatch.setattr(server.names, "take", take)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as first:
+        until(1, lambda: len(server._clients))
+        tell(server, "Service")
+        assert busy.wait(5)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5):
+            first.sendall(b"?")
+            go_on.set()
+            with contextlib.suppress(ConnectionResetError):
+                assert first.recv(1) == b""
+            monkeypatch.undo()
+            assert code(server) == "SERVFAIL"
+
+
 def test_a_change_is_answered_at_once(server: Server) -> None:
     complete(server)
     until("NOERROR", code, server)

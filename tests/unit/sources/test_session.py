@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lightkube.config.kubeconfig import KubeConfig
 
-from gatewright.sources.kubeconfig import ClusterUnavailable, Where
+from gatewright.sources.kubeconfig import ClusterUnavailable, Where, configuration
 from gatewright.sources.session import READ_AGAIN, Session
 from tests.unit.sources.apiserver import kubeconfig
 from tests.unit.sources.test_secure_cluster import login
@@ -119,3 +123,25 @@ def test_a_token_that_ends_soon_is_replaced_before(zone: object, tmp_path: Path,
     session = of_program(tmp_path, clock, ends if zone else ends.replace(tzinfo=None))
     assert session.access().user.token == "1"
     assert session.access().user.token == "2"
+
+
+def test_one_kubeconfig_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its types are worked out at their first use, without a lock: two threads at once would end the process."""
+    where = Where(str(kubeconfig(tmp_path / "config", "https://127.0.0.1:1")))
+    read, inside = KubeConfig.from_dict, threading.Lock()
+    alone: list[bool] = []
+
+    def slow(conf: Any) -> KubeConfig:
+        alone.append(inside.acquire(blocking=False))
+        time.sleep(0.02)
+        if alone[-1]:
+            inside.release()
+        return read(conf)
+
+    monkeypatch.setattr(KubeConfig, "from_dict", slow)
+    threads = [threading.Thread(target=configuration, args=(where,)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert alone == [True] * 5

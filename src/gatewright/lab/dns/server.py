@@ -159,6 +159,8 @@ class Server:
 
     def _converse(self, client: socket.socket) -> None:
         """Read what a TCP client says and answer what is complete (RFC 1035, 4.2.2)."""
+        if client not in self._clients:  # it made room for another one just now
+            return
         goes_on = False
         try:
             data = client.recv(65537)

@@ -7,6 +7,7 @@ process that forks has one thread.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -199,6 +200,7 @@ def _forget_the_supervisor(child: Child) -> None:
     log = os.open(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for standard in (1, 2):
         os.dup2(log, standard)
+    faulthandler.enable(2)
     last = 2
     for descriptor in sorted({child.network, *child.keep}):
         os.closerange(last + 1, descriptor)
