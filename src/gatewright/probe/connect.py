@@ -16,6 +16,7 @@ raw sockets, since many kernels have none. What is heard is told apart carefully
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ import secrets
 import select
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,11 +39,13 @@ _SPARE_DESCRIPTORS = 64
 _LOOK_EVERY = 0.02
 """Seconds between looks at what has been silent for too long."""
 _RESEND = 0.2
-_FIRST_PORT, _PORTS = 33000, 28000
-"""The ports that are asked from, one after the other: above those of nodes, and each again only after all the others.
+_PORTS = (*range(10_000, 30_000), *range(33_000, 61_000))
+"""The ports that are asked from, in each network one after the other: but for those of nodes, and each again only after
+all the others.
 
-The kernel's own choice begins anew somewhere every ten seconds, and may so fall on a connection that it still remembers
-(one that was reset for ten seconds, one that was closed for two minutes), which a policy has allowed before.
+The kernel's own choice begins anew somewhere every ten seconds, and may so fall on a connection that some node on the
+way still remembers: one that was reset for ten seconds, one that was closed or never answered for two minutes. What was
+allowed before may then be open, what was ended be reset.
 """
 _TRIES = 20
 """Ports that may be taken, one after the other, before a connection cannot be tried."""
@@ -175,12 +179,13 @@ def _begin(attempt: _Attempt) -> int:
     port = target["port"]
     if target["protocol"] == "SCTP":
         attempt.handle = socket.socket(family, socket.SOCK_RAW, sctp.PROTOCOL)
-        attempt.packet = sctp.init(next(_own_ports), port, 1 + secrets.randbelow(0xFFFFFFFF))
+        own = next(_own_ports[target["source"]])
+        attempt.packet = sctp.init(own, port, 1 + secrets.randbelow(0xFFFFFFFF))
         port = 0  # a raw socket has none
     else:
         kind = socket.SOCK_STREAM if target["protocol"] == "TCP" else socket.SOCK_DGRAM
         attempt.handle = socket.socket(family, kind)
-        _bind(attempt.handle)
+        _bind(attempt.handle, _own_ports[target["source"]])
     attempt.handle.setblocking(False)
     attempt.started = attempt.started or time.monotonic()
     code = attempt.handle.connect_ex((target["address"], port))
@@ -189,21 +194,20 @@ def _begin(attempt: _Attempt) -> int:
     return code
 
 
-def _endless(first: int) -> Iterator[int]:
-    """The ports to ask from, in turn."""
-    while True:
-        yield _FIRST_PORT + first % _PORTS
-        first += 1
+def _in_turn() -> Iterator[int]:
+    """The ports to ask from, from some port on, without an end."""
+    return (_PORTS[place % len(_PORTS)] for place in itertools.count(secrets.randbelow(len(_PORTS))))
 
 
-_own_ports = _endless(secrets.randbelow(_PORTS))
+_own_ports: defaultdict[int | str, Iterator[int]] = defaultdict(_in_turn)
+"""Those of each network that is asked from."""
 
 
-def _bind(handle: socket.socket) -> None:
+def _bind(handle: socket.socket, ports: Iterator[int]) -> None:
     """Give a socket the next port that nobody has. Raises OSError."""
     for left in reversed(range(_TRIES)):
         try:
-            handle.bind(("", next(_own_ports)))
+            handle.bind(("", next(ports)))
             return
         except OSError as error:
             if error.errno != errno.EADDRINUSE or not left:
