@@ -15,6 +15,8 @@ from gatewright.kernel.table import Chain, Counter, Element, Program, Set, Verdi
 
 _GUARD = "guard"
 """What stands before the names of sets that guards have."""
+LINKS, SOURCES = f"{_GUARD}/links", f"{_GUARD}/sources"
+"""The sets of the links that are checked, and of what may come by them (followed by the family)."""
 NO_ELEMENTS: frozenset[Element] = frozenset()
 
 
@@ -72,7 +74,20 @@ class Change:
         A packet sees the rules as they were when it came into a chain of a hook, and the entries of a map as they are
         when it asks. One that came before the commit and asks after it would be led to a chain that for it has no rules
         yet, and pass. So new chains come, with their sets, in a transaction before that in which a map leads to them.
+
+        Nor may a packet that found its link without an address see a moment later that the link is checked: addresses
+        of links that are new come before the links.
         """
+        first = tuple(edit for edit in self.sets if edit.part.name.startswith(SOURCES) and edit.added)
+        if first and any(edit.part.name == LINKS and edit.added for edit in self.sets):
+            yield Change(sets=tuple(SetChange(edit.part, (), edit.added) for edit in first))
+            others = (SetChange(edit.part, edit.gone, ()) if edit in first else edit for edit in self.sets)
+            yield from replace(self, sets=tuple(edit for edit in others if edit.gone or edit.added))._in_steps()
+        else:
+            yield from self._in_steps()
+
+    def _in_steps(self) -> Iterator[Change]:
+        """The same for a change by which no link is checked for the first time."""
         early = tuple(part for part in self.new_sets if part.interval)
         late = any(edit.part.interval for edit in self.sets)
         if late and any(entry.gone for entry in self.maps) and self._lets_go:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gatewright.kernel.change import Change, MapChange, SetChange
+from gatewright.kernel.change import LINKS, SOURCES, Change, MapChange, SetChange
 from gatewright.kernel.table import Chain, Field, Set, Verb, VerdictMap
 
 FIELDS = (Field.IPV4, Field.PROTOCOL, Field.PORT)
 PORTS, RANGES = Set("ingress/a/ports4", FIELDS, False, frozenset()), Set("ingress/a/ranges4", FIELDS, True, frozenset())
 OTHER_RANGES = Set("egress/b/ranges4", FIELDS, True, frozenset())
 DENIED = Set("ingress/a/admin0.ranges4", FIELDS, True, frozenset())
+LINK_SET = Set(LINKS, (Field.LINK,), False, frozenset())
+SOURCE_SET = Set(f"{SOURCES}4", (Field.LINK, Field.IPV4), False, frozenset())
 GUARDED = Set("guard/ranges4", (Field.IPV4,), True, frozenset())
 MAP = VerdictMap("ingress4", Field.IPV4, Verb.GOTO, frozenset())
 ONE, OTHER = ((1, 1, 6, 6, 80, 90),), ((2, 2, 6, 6, 80, 90),)
@@ -77,3 +79,13 @@ def test_a_pod_that_goes_is_allowed_no_more_before_it_is_no_longer_policed() -> 
     assert last == Change(sets=(own,), maps=(gone,))
     (whole,) = Change(sets=(own,), maps=(gone,)).in_steps()
     assert whole == last
+
+
+def test_the_addresses_of_a_new_link_come_before_it_is_checked() -> None:
+    """A packet asks for its link and address first, then for its link: it may not find the second without the first."""
+    links, other = SetChange(LINK_SET, ((3,),), ((4,),)), SetChange(PORTS, (), HASHED)
+    first, last = Change(sets=(other, links, SetChange(SOURCE_SET, ((3, 1),), ((4, 2),)))).in_steps()
+    assert first == Change(sets=(SetChange(SOURCE_SET, (), ((4, 2),)),))
+    assert last == Change(sets=(other, links, SetChange(SOURCE_SET, ((3, 1),), ())))
+    readdressed = Change(sets=(SetChange(SOURCE_SET, ((3, 1),), ((3, 2),)),))
+    assert list(readdressed.in_steps()) == [readdressed]
