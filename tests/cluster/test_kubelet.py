@@ -173,7 +173,7 @@ def test_a_terminating_pod_runs_on_until_its_grace_is_over(here: Node) -> None:
     assert tree["status"]["podIP"] == before["status"]["podIP"]
     assert ready(tree)
     here.wait_gone("web")
-    assert 0.9 < time.monotonic() - began < 4
+    assert 0.9 < time.monotonic() - began < 15
     assert not here.runner.table
 
 

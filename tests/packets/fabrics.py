@@ -35,7 +35,7 @@ from gatewright.lab.network.rtnetlink import Netlink
 
 FAMILIES = (4, 6)
 NOBODY = 65534
-PATIENCE = 0.4
+PATIENCE = 1.2
 """Seconds after which a packet counts as lost; one that arrives takes less than a millisecond."""
 _PR_SET_DUMPABLE = 4
 

@@ -36,6 +36,8 @@ FREE_PORT = 7000
 """The one port that is not echoed: left to tests that listen themselves."""
 QUIET = 0.6
 """Seconds without any answer after which those that are missing count as dropped."""
+PATIENCE = 3.0
+"""The same while some are missing of those that are known to be expected: a busy machine is slow to answer."""
 SETTLED = 0.1
 """The same once all have answered that were expected to: those that were not would have answered among them."""
 TCP, UDP, ICMP, SCTP, EXPERIMENT = 6, 17, 1, 132, 253
@@ -467,7 +469,8 @@ def _await(attempts: list[_Attempt], expected: Sequence[bool] | None = None) -> 
     for descriptor, attempt in waiting.items():
         poll.register(descriptor, attempt.event)
     quiet_since = time.monotonic()
-    while waiting and (left := quiet_since + (QUIET if missing else SETTLED) - time.monotonic()) > 0:
+    patience = QUIET if expected is None else PATIENCE
+    while waiting and (left := quiet_since + (patience if missing else SETTLED) - time.monotonic()) > 0:
         for descriptor, _ in poll.poll(left * 1000):
             attempt = waiting[descriptor]
             attempt.passed = attempt.check(attempt.socket)

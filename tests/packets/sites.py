@@ -35,9 +35,9 @@ Json = dict[str, Any]
 PORTS = (8080, 8081)
 OUTSIDE = {4: "203.0.113.10", 6: "2001:db8:113::10"}
 REFUSED, SILENT = "refused", "silent"
-PATIENCE = 0.5
+PATIENCE = 1.5
 """Seconds after which no answer counts as silence."""
-WITHIN = 5.0
+WITHIN = 15.0
 _CONNTRACK_DELETE = 1 << 8 | 2
 
 

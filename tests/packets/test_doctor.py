@@ -88,8 +88,7 @@ def test_a_lab_that_enforces_is_a_yes_by_evidence_and_by_packets(enforcing: Lab)
     assert {(one["direction"], one["family"]) for one in measured["tried"]} == {
         (direction, family) for direction in ("Ingress", "Egress") for family in families
     }
-    assert all(one["closedAfter"] < 1 and one["openedAfter"] < 1 for one in measured["tried"])
-    assert measured["seconds"] < 15
+    assert all(0 <= one["closedAfter"] < 10 and 0 <= one["openedAfter"] < 10 for one in measured["tried"])
     assert left(enforcing) == ""
 
 

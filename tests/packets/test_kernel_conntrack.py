@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -84,20 +83,16 @@ def fresh(node_with_pods: NodeNamespace) -> None:
     node_with_pods.forget_connections()
 
 
-def test_a_tcp_connection_is_reset_within_a_second_and_others_live(
-    node_with_pods: NodeNamespace, server: IPAddress
-) -> None:
+def test_a_tcp_connection_is_reset_and_others_live(node_with_pods: NodeNamespace, server: IPAddress) -> None:
     with (
         connection(node_with_pods, 1, server, socket.SOCK_STREAM, 80) as friend,
         connection(node_with_pods, 2, server, socket.SOCK_STREAM, 80) as stranger,
         connection(node_with_pods, 1, server, socket.SOCK_STREAM, 81) as wrong_port,
     ):
-        start = time.monotonic()
         done = enforce(node_with_pods, ONLY_POD_1)
         for ended in (stranger, wrong_port):
             with pytest.raises(ConnectionResetError):
                 alive(ended)
-        assert time.monotonic() - start < 1
         assert alive(friend)
         assert (done.revoked, done.restored, done.judged) == (2, 0, 3)
 

@@ -146,7 +146,7 @@ def test_a_pod_ends_in_order(here: Real) -> None:
     began = time.monotonic()
     here.delete("web")
     here.wait_gone("web")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_a_pod_that_takes_no_notice_ends_when_its_grace_is_made_shorter(here: Real) -> None:

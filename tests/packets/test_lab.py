@@ -126,9 +126,8 @@ def test_the_outside_host_reaches_the_node_port(lab: Lab) -> None:
 
 
 def test_a_service_without_backends_refuses_at_once(lab: Lab) -> None:
-    started = time.monotonic()
+    """Curl says 28 where it waited in vain."""
     lab.exec("client", "curl", "-s", "--max-time", "5", "http://nobody/", code=7)
-    assert time.monotonic() - started < 3
 
 
 def test_several_backends_share_the_connections(lab: Lab) -> None:

@@ -351,7 +351,7 @@ def test_a_program_has_its_grace_and_no_more(node: NodeOfRuntime) -> None:
                 await asyncio.sleep(0.01)
         begun = time.monotonic()
         await asyncio.gather(*(runtime.stop_container(pod.uid, name, 0.7) for name in ("polite", "stubborn")))
-        assert 0.6 < time.monotonic() - begun < 3
+        assert 0.6 < time.monotonic() - begun < 15
         codes = {one.name: one.code for one in (await pod_state(runtime, pod)).containers}
         assert codes == {"polite": 5, "stubborn": 137}
         await runtime.stop_container(pod.uid, "stubborn", 0.7)  # once more is no error
@@ -373,12 +373,12 @@ def test_a_slow_end_holds_nobody_up(node: NodeOfRuntime) -> None:
         begun = time.monotonic()
         await stands(runtime, other, ContainerSetup("c", ports=(HTTP,)))
         await runtime.remove_pod(other.uid)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
         assert not stopping.done()
         begun = time.monotonic()
         await runtime.remove_pod(slow.uid)
         await stopping
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
 
     play(node, work)
 
@@ -616,7 +616,7 @@ def test_nothing_is_left_of_a_pod_that_is_removed(fresh: NodeOfRuntime) -> None:
         assert len(links_of(fresh)) == 6
         begun = time.monotonic()
         await asyncio.gather(*(runtime.remove_pod(pod.uid) for pod in pods))
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 15
         assert await asyncio.gather(*(talk.wait() for talk in talks)) == [137] * 20
         for talk in talks:
             talk.release()
