@@ -28,7 +28,7 @@ NODE = "node-1"
 PODS, NAMESPACES, NODES = "/api/v1/pods", "/api/v1/namespaces", "/api/v1/nodes"
 POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"
 CLUSTER_POLICIES = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
-WITHIN = 10.0
+WITHIN = 20.0
 """Seconds within which the agent must have done what it is asked for."""
 _RUN = "from gatewright.cli.main import main; main()"
 

@@ -21,7 +21,7 @@ from tests.cluster.endpoint import Endpoint, kubectl
 
 pytestmark = pytest.mark.cluster
 MAPS, PODS, EVENTS = BY_PLURAL["", "configmaps"], BY_PLURAL["", "pods"], BY_PLURAL["", "events"]
-WITHIN = 10.0
+WITHIN = 20.0
 
 
 def where(api: Endpoint) -> Where:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 Tree = dict[str, Any]
 SERVICES, PODS = BY_PLURAL["", "services"], BY_PLURAL["", "pods"]
 SLICES, ENDPOINTS = BY_PLURAL["discovery.k8s.io", "endpointslices"], BY_PLURAL["", "endpoints"]
-WITHIN = 10.0
+WITHIN = 20.0
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from gatewright.lab.network.relay import Way, listen, run_relay
 from tests.packets.fabrics import Made, fabric_of, need_loopback
 
 pytestmark = [pytest.mark.packets, pytest.mark.timeout(60)]
-WITHIN = 5.0
+WITHIN = 15.0
 PORT = 6443
 
 
