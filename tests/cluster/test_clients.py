@@ -160,7 +160,8 @@ def test_the_official_client_works_with_workloads_and_policies(official: Any, na
 
 
 def test_the_official_clients_informer_follows_changes(official: Any, namespace: str) -> None:
-    running = informer.SharedInformer(official.list_namespaced_config_map, namespace=namespace)
+    """Its `stop` overlooks a watch that is just being opened; with a period for resyncs such a one ends by itself."""
+    running = informer.SharedInformer(official.list_namespaced_config_map, namespace=namespace, resync_period=5)
     added = threading.Event()
     running.add_event_handler("ADDED", lambda found: added.set() if found.metadata.name == "late" else None)
     running.start()
