@@ -110,7 +110,9 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A packet of a connection that exists, or an error about one."""
+    """A packet of a connection that exists, or an error about one; the connection's mark has none of these bits."""
+
+    unmarked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
