@@ -2,7 +2,7 @@
 
 Deleting an entry ends nothing: the next packet of either side makes a new one (`nf_conntrack_tcp_loose`), a packet of
 the answering side one with the roles exchanged. So the entry stays and carries one bit of the connection mark, on which
-the program answers with a TCP reset or silence. All other bits belong to others and are never changed.
+the program's first rule answers with a TCP reset or silence. All other bits belong to others and are never changed.
 
 A connection is judged as policies see it: from the address that opened it (before source translation) to the address
 that answers (after destination translation). Call `revoke` after every change of the program that can forbid something,

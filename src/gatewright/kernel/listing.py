@@ -94,6 +94,7 @@ def _address_request(family: int) -> list[Json]:
 
 _FIXED: tuple[tuple[list[Json], Match | None], ...] = (
     ([], None),
+    ([_equal({"ct": {"key": "state"}}, [2, 4], "in")], Tracked()),
     (_icmp6(NEIGHBOUR_DISCOVERY_TYPES, 255), NeighbourDiscovery()),
     (_icmp6(LISTENER_DISCOVERY_TYPES, 1), ListenerDiscovery()),
     *((_address_request(family), AddressRequest(family)) for family in ADDRESS_REQUESTS),
@@ -102,7 +103,6 @@ _FIXED: tuple[tuple[list[Json], Match | None], ...] = (
     ([_equal(_PLAIN_KEYS[Field.LINK], "lo")], FromLoopback()),
     ([_equal({"meta": {"key": "oif"}}, "0")], ToNode()),
 )
-_TRACKED = _equal({"ct": {"key": "state"}}, [2, 4], "in")
 _LOG_DETAIL = {"snaplen": LOGGED_BYTES, "queue-threshold": LOGGED_AT_ONCE}
 _BASE = {"type": "filter", "prio": 0, "policy": "accept"}
 
@@ -283,29 +283,14 @@ def _match(expressions: list[Json], keys: dict[str, tuple[Field, ...]]) -> Match
     for known, match in _FIXED:
         if expressions == known:
             return match
-    if expressions[0] == _TRACKED:
-        return _tracked(expressions[1:])
     (expression,) = expressions
     body = expression["match"]
     left, right = body["left"], body["right"]
     if body["op"] != "==":
         raise _NotOurs(_words(expression))
-    if left == _mark(right):
+    if left == {"&": [{"ct": {"key": "mark"}}, right]}:
         return Marked(right)
     return _in_set(left, _reference(right), keys)
-
-
-def _tracked(more: list[Json]) -> Tracked:
-    if not more:
-        return Tracked()
-    mask = more[0]["match"]["left"]["&"][1]
-    if more != [_equal(_mark(mask), 0)]:
-        raise _NotOurs(_words(more))
-    return Tracked(mask)
-
-
-def _mark(mask: object) -> Json:
-    return {"&": [{"ct": {"key": "mark"}}, mask]}
 
 
 def _in_set(left: Json, name: str, keys: dict[str, tuple[Field, ...]]) -> InSet:

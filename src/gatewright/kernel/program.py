@@ -3,8 +3,8 @@
 The shape of the program:
 
 - `forward` and `input` (hooks) both go to `police`, where it is asked for after a look at whether the source is the
-  link's own. There packets of connections that exist pass, first of all since they are most; those that are marked as
-  revoked are ended; IPv6 neighbour discovery passes; the source's address finds the chain of its egress class.
+  link's own. There connections marked as revoked are ended; packets of connections that exist pass; IPv6 neighbour
+  discovery passes; the source's address finds the chain of its egress class.
 - An egress class accepts by going on to `destination`, where the destination's address finds the chain of its ingress
   class; an address that is in no map is no local isolated pod, and passes.
 - Every class ends in its own default: drop where a NetworkPolicy isolates it, else what the cluster tiers leave open.
@@ -88,8 +88,7 @@ def frame(options: Options) -> Iterator[Chain]:
     egress = [Rule(None, _look_up(Direction.EGRESS, family)) for family in FAMILIES]
     ingress = [Rule(None, _look_up(Direction.INGRESS, family)) for family in FAMILIES]
     revoked = () if options.audit else (Rule(Marked(options.revoked_mask), Verdict(Verb.GOTO, REVOKED)),)
-    going_on = Tracked(0 if options.audit else options.revoked_mask)
-    before = (Rule(going_on, ACCEPT), *revoked, Rule(NeighbourDiscovery(), ACCEPT))
+    before = (*revoked, Rule(Tracked(), ACCEPT), Rule(NeighbourDiscovery(), ACCEPT))
     yield Chain(POLICE, (*before, *source_guard(options), *egress, Rule(None, Verdict(Verb.GOTO, DESTINATION))))
     yield Chain(DESTINATION, (*destination_guard(options), *ingress, Rule(None, ACCEPT)))
     if not options.audit:

@@ -110,9 +110,7 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A packet of a connection that exists, or an error about one; the connection's mark has none of these bits."""
-
-    unmarked: int = 0
+    """A packet of a connection that exists, or an error about one."""
 
 
 @dataclass(frozen=True, slots=True)

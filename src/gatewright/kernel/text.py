@@ -172,6 +172,7 @@ def _then_text(then: Then) -> str:
 
 
 _FIXED_MATCHES: dict[type[Match], str] = {
+    Tracked: "ct state established,related",
     NeighbourDiscovery: f"icmpv6 type {{ {_ND} }} ip6 hoplimit 255",
     ListenerDiscovery: f"icmpv6 type {{ {_MLD} }} ip6 hoplimit 1",
     OtherProtocols: "meta l4proto != { 6, 17, 132 }",
@@ -187,8 +188,6 @@ def _match_text(match: Match) -> str:
             return f"{_key_text(fields, side)} @{name}"
         case Marked(mask):
             return f"ct mark & {mask:#x} == {mask:#x}"
-        case Tracked(mask):
-            return "ct state established,related" + (f" ct mark & {mask:#x} == 0" if mask else "")
         case AddressRequest(family):
             protocol, source, source_port, port = ADDRESS_REQUESTS[family]
             return f"{protocol} saddr {source} udp sport {source_port} udp dport {port}"
