@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from gatewright.kernel.boxes import within
 from gatewright.kernel.denial import counters
 from gatewright.kernel.table import Chain, Counter, Element, Program, Set, VerdictMap
 
@@ -27,6 +28,16 @@ class SetChange:
     part: Set
     gone: Collection[Element]
     added: Collection[Element]
+
+    @property
+    def only_grows(self) -> bool:
+        """Whether all that was in the set still is: ranges that go are parts of those that come."""
+        return not self.gone or (self.part.interval and within(self.gone, self.added))
+
+    @property
+    def only_shrinks(self) -> bool:
+        """Whether nothing is in the set that was not: ranges that come are parts of those that go."""
+        return not self.added or (self.part.interval and within(self.added, self.gone))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class Change:
 
         A pod that comes has to find the sets of its class as they will be.
         """
-        gone = any(edit.gone for edit in self.sets) or any(entry.gone for entry in self.maps)
+        gone = any(entry.gone for entry in self.maps) or not all(edit.only_grows for edit in self.sets)
         written = {chain.name for chain in self.written}
         only_new = written == self.new_chains and not self.gone_sets and not self.gone_chains
         return only_new and not gone and self._allows_at_once
@@ -134,7 +145,7 @@ class Change:
     @property
     def _lets_go(self) -> bool:
         """Whether pods only go, and others only allow less: then what others allow is changed first, and by itself."""
-        added = any(edit.added for edit in self.sets) or any(entry.added for entry in self.maps)
+        added = any(entry.added for entry in self.maps) or not all(edit.only_shrinks for edit in self.sets)
         return not (added or self.new_sets or self.written) and self._allows_at_once
 
     @property

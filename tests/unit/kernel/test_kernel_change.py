@@ -16,6 +16,7 @@ SOURCE_SET = Set(f"{SOURCES}4", (Field.LINK, Field.IPV4), False, frozenset())
 GUARDED = Set("guard/ranges4", (Field.IPV4,), True, frozenset())
 MAP = VerdictMap("ingress4", Field.IPV4, Verb.GOTO, frozenset())
 ONE, OTHER = ((1, 1, 6, 6, 80, 90),), ((2, 2, 6, 6, 80, 90),)
+THIRD, ALL = ((3, 3, 6, 6, 80, 90),), ((1, 3, 6, 6, 80, 90),)
 HASHED = ((1, 6, 80),)
 CASES = {
     "elements of hash sets, both ways": (Change(sets=(SetChange(PORTS, HASHED, ((2, 6, 80),)),)), False),
@@ -36,6 +37,22 @@ CASES = {
     "a pod that goes, and that another class allowed": (
         Change(sets=(SetChange(OTHER_RANGES, ONE, ()),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
         False,
+    ),
+    "a pod that comes, and that joins two ranges of another class": (
+        Change(sets=(SetChange(OTHER_RANGES, (*ONE, *THIRD), ALL),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        False,
+    ),
+    "a pod that comes where ranges of another class lose something": (
+        Change(sets=(SetChange(OTHER_RANGES, (*ONE, *THIRD), OTHER),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        True,
+    ),
+    "a pod that goes, and that divides a range of another class": (
+        Change(sets=(SetChange(OTHER_RANGES, ALL, (*ONE, *THIRD)),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
+        False,
+    ),
+    "ranges that grow in one set and shrink in another": (
+        Change(sets=(SetChange(RANGES, ONE, ALL), SetChange(OTHER_RANGES, ALL, ONE))),
+        True,
     ),
     "a pod that goes, and that its own class allowed": (
         Change(sets=(SetChange(RANGES, ONE, ()),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
