@@ -32,6 +32,7 @@ from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
 from gatewright.kernel.change import NO_CHANGE, Change
 from gatewright.kernel.errors import KernelError
+from gatewright.kernel.nft import give_back
 from gatewright.kernel.node import NodeProgram
 from gatewright.sources.watch import NODE_KINDS, Delivery
 
@@ -355,4 +356,5 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+    give_back()
     gc.set_threshold(*COLLECT)

@@ -24,7 +24,7 @@ from gatewright.kernel.elements import INET
 from gatewright.kernel.errors import NftRefused, NftTooLarge
 from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, Request, attributes, text_attribute
-from gatewright.kernel.nft import Nft
+from gatewright.kernel.nft import Nft, give_back
 from gatewright.kernel.options import Options
 from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
@@ -189,6 +189,7 @@ def exchange(nft: Nft, program: Program) -> int:
     remove(nft, program.table)
     count += _begin(nft, program)
     remove(nft, stand_in.table)
+    give_back()
     return count + 3
 
 

@@ -72,7 +72,7 @@ class Library:
         with Context() as context:
             outcome = context.execute(text, mode)
         if _is_large(text, mode):
-            _give_back()
+            give_back()
         return outcome
 
 
@@ -216,7 +216,7 @@ class NodeNft(Nft):
         self._open.close()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Has the C library return freed memory to the system: a listing takes a hundred times what stays of it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
