@@ -72,8 +72,14 @@ situations = st.builds(
 def changes(draw: st.DrawFn) -> tuple[Situation, Situation]:
     """Pods come or go, a policy is written anew, or anything."""
     before = draw(situations)
-    what = draw(st.sampled_from(("comes", "goes", "go", "policy", "anything")))
+    what = draw(st.sampled_from(("comes", "goes", "go", "policy", "comes, policy", "goes, policy", "anything")))
     event(what)
+    if what.endswith(", policy"):
+        one, peers = {draw(st.integers(0, COUNT - 1))}, (draw(policies), *before.peers[1:])
+        with_it, without = before.there | one, before.there - one
+        if what == "comes, policy":
+            return replace(before, there=without), replace(before, there=with_it, peers=peers)
+        return replace(before, there=with_it), replace(before, there=without, peers=peers)
     if what == "comes":
         return before, replace(before, there=before.there | {draw(st.integers(0, COUNT - 1))})
     if what in ("goes", "go"):

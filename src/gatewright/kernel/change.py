@@ -129,15 +129,17 @@ class Change:
         if not any(edit.part.interval for edit in edits):
             return False
         elements = self.only_elements and not any(entry.gone or entry.added for entry in self.maps)
-        return not (elements and len(edits) == 1) and not self._lets_in and not self._lets_go
+        one_way = self._lets_in or self._lets_go or self._frees
+        return not (elements and len(edits) == 1) and not one_way
 
     @property
     def _lets_in(self) -> bool:
-        """Whether pods only come, and others only allow more: what is seen late is what is not allowed before, either.
+        """Whether pods only come, and others only allow more, or only less.
 
-        A pod that comes has to find the sets of its class as they will be.
+        More: what is seen late is what is not allowed before, either. Less: nothing that is met allows more than before
+        or less than after. A pod that comes has to find the sets of its class as they will be.
         """
-        gone = any(entry.gone for entry in self.maps) or not all(edit.only_grows for edit in self.sets)
+        gone = any(entry.gone for entry in self.maps) or not (self._grows or self._shrinks)
         written = {chain.name for chain in self.written}
         only_new = written == self.new_chains and not self.gone_sets and not self.gone_chains
         return only_new and not gone and self._allows_at_once
@@ -145,8 +147,24 @@ class Change:
     @property
     def _lets_go(self) -> bool:
         """Whether pods only go, and others only allow less: then what others allow is changed first, and by itself."""
-        added = any(entry.added for entry in self.maps) or not all(edit.only_shrinks for edit in self.sets)
-        return not (added or self.new_sets or self.written) and self._allows_at_once
+        return self._only_leaves and self._shrinks and self._allows_at_once
+
+    @property
+    def _frees(self) -> bool:
+        """Whether pods only go, and others only allow more: nothing that is met allows less than before."""
+        return self._only_leaves and self._grows and self._allows_at_once
+
+    @property
+    def _only_leaves(self) -> bool:
+        return not (any(entry.added for entry in self.maps) or self.new_sets or self.written)
+
+    @property
+    def _grows(self) -> bool:
+        return all(edit.only_grows for edit in self.sets)
+
+    @property
+    def _shrinks(self) -> bool:
+        return all(edit.only_shrinks for edit in self.sets)
 
     @property
     def _allows_at_once(self) -> bool:

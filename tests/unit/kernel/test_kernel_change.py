@@ -50,6 +50,14 @@ CASES = {
         Change(sets=(SetChange(OTHER_RANGES, ALL, (*ONE, *THIRD)),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
         False,
     ),
+    "a pod that comes, while another class allows less": (
+        Change(sets=(SetChange(OTHER_RANGES, ALL, ONE),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        False,
+    ),
+    "a pod that goes, while another class allows more": (
+        Change(sets=(SetChange(OTHER_RANGES, ONE, ALL),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
+        False,
+    ),
     "ranges that grow in one set and shrink in another": (
         Change(sets=(SetChange(RANGES, ONE, ALL), SetChange(OTHER_RANGES, ALL, ONE))),
         True,
@@ -59,7 +67,10 @@ CASES = {
         True,
     ),
     "a pod that comes where another goes": (
-        Change(sets=(SetChange(OTHER_RANGES, ONE, ()),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        Change(
+            sets=(SetChange(OTHER_RANGES, ONE, ()),),
+            maps=(MapChange(MAP, ((2, "ingress/a"),), ((1, "ingress/a"),)),),
+        ),
         True,
     ),
     "a range of a guard beside others": (
