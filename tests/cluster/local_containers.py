@@ -9,23 +9,23 @@ import asyncio
 import contextlib
 import os
 import socket
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gatewright.kubeapi.channels import STDERR, STDOUT
-from gatewright.lab import linux
 from gatewright.lab.errors import LabError
 from gatewright.lab.kubelet.containers import CannotStart, Missing, Reader
 from gatewright.lab.kubelet.logs import LogFile
+from gatewright.lab.network.namespaces import within
+from gatewright.lab.runtime.containers import connected
 from tests.cluster.local_processes import Process, Program
 
 MOST_UNREAD = 1 << 20
 """Bytes that wait for somebody who has joined a container and reads slowly, before that one is cut off."""
 _LINGER = 1.0
-_CONNECTED_WITHIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +225,7 @@ class LocalContainers:
 
 async def _connected(network: Path | None, family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
     made = _socket(family) if network is None else await asyncio.to_thread(_socket_in, network, family)
-    made.setblocking(False)
-    try:
-        async with asyncio.timeout(_CONNECTED_WITHIN):
-            await asyncio.get_running_loop().sock_connect(made, address)
-    except BaseException:
-        made.close()
-        raise
-    return made
+    return await connected(made, address)
 
 
 def _socket(family: socket.AddressFamily) -> socket.socket:
@@ -240,24 +233,6 @@ def _socket(family: socket.AddressFamily) -> socket.socket:
 
 
 def _socket_in(network: Path, family: socket.AddressFamily) -> socket.socket:
-    """A socket of another network namespace: made by a thread that joins it, and ends there."""
-    made: list[socket.socket] = []
-    failed: list[OSError] = []
-
-    def make() -> None:
-        try:
-            descriptor = os.open(network, os.O_RDONLY)
-            try:
-                linux.setns(descriptor, linux.NEWNET)
-            finally:
-                os.close(descriptor)
-            made.append(_socket(family))
-        except OSError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return made[0]
+    """A socket of another network namespace."""
+    with network.open("rb") as namespace:
+        return within(namespace.fileno(), partial(_socket, family))

@@ -139,20 +139,20 @@ class Change:
         More: what is seen late is what is not allowed before, either. Less: nothing that is met allows more than before
         or less than after. A pod that comes has to find the sets of its class as they will be.
         """
-        gone = any(entry.gone for entry in self.maps) or not (self._grows or self._shrinks)
         written = {chain.name for chain in self.written}
-        only_new = written == self.new_chains and not self.gone_sets and not self.gone_chains
-        return only_new and not gone and self._allows_at_once
+        gone = self.gone_sets or self.gone_chains or any(entry.gone for entry in self.maps)
+        only_comes = written == self.new_chains and not gone
+        return only_comes and self._allows_at_once and (self._grows or self._shrinks)
 
     @property
     def _lets_go(self) -> bool:
         """Whether pods only go, and others only allow less: then what others allow is changed first, and by itself."""
-        return self._only_leaves and self._shrinks and self._allows_at_once
+        return self._only_leaves and self._allows_at_once and self._shrinks
 
     @property
     def _frees(self) -> bool:
         """Whether pods only go, and others only allow more: nothing that is met allows less than before."""
-        return self._only_leaves and self._grows and self._allows_at_once
+        return self._only_leaves and self._allows_at_once and self._grows
 
     @property
     def _only_leaves(self) -> bool:

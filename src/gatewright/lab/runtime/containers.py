@@ -60,10 +60,10 @@ class HeldContainers:
         """A connection to a TCP port on a pod's own loopback, by IPv4 or else by IPv6. Raises LabError, OSError."""
         uid = self._runtime.pod(namespace, pod).uid
         try:
-            return await _connected(await self._runtime.socket_in(uid, 4), ("127.0.0.1", port))
+            return await connected(await self._runtime.socket_in(uid, 4), ("127.0.0.1", port))
         except OSError:
             with contextlib.suppress(OSError, LabError):
-                return await _connected(await self._runtime.socket_in(uid, 6), ("::1", port))
+                return await connected(await self._runtime.socket_in(uid, 6), ("::1", port))
             raise
 
 
@@ -209,7 +209,7 @@ class _Output:
         return await self._talk.output(self._place)
 
 
-async def _connected(made: socket.socket, address: tuple[str, int]) -> socket.socket:
+async def connected(made: socket.socket, address: tuple[str, int]) -> socket.socket:
     """The same socket, connected. Raises OSError."""
     made.setblocking(False)
     try:
