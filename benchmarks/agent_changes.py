@@ -37,10 +37,11 @@ from gatewright.cli.main import COLLECT_RARELY
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.model import Endpoint
 from gatewright.engine.snapshot import Changes, Snapshot
-from gatewright.kernel.apply import apply_change, read_back
+from gatewright.kernel.apply import apply_change
 from gatewright.kernel.apply import replace as replace_table
 from gatewright.kernel.nft import NodeNft
 from gatewright.kernel.node import NodeProgram
+from gatewright.kernel.readback import read_back
 from gatewright.kernel.spares import Keep
 from gatewright.objects.core import Pod, PodStatus
 from gatewright.objects.meta import Object

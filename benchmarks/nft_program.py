@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gatewright.engine.model import Direction, Endpoint
-from gatewright.kernel.apply import Applied, apply, read_back
+from gatewright.kernel.apply import Applied, apply
 from gatewright.kernel.conntrack import revoke
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import node_program
+from gatewright.kernel.readback import read_back
 from gatewright.kernel.table import Program
 from tests.packets.netns import ECHO_PORT, NodeNamespace, node
 from tests.unit.kernel.cases import World, accept, isolated, pod, tcp, world

@@ -21,8 +21,9 @@ from pathlib import Path
 import pytest
 
 from gatewright.agent.settings import Settings
-from gatewright.kernel.apply import generation, read_back
+from gatewright.kernel.apply import generation
 from gatewright.kernel.nft import Nft
+from gatewright.kernel.readback import read_back
 from gatewright.kernel.table import Program
 from tests.cluster.agents import (
     CLUSTER_POLICIES,

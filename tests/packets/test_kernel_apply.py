@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gatewright.engine.model import Direction, RuleOrigin
 from gatewright.engine.ports import PortSet
 from gatewright.kernel import apply as apply_module
-from gatewright.kernel.apply import apply, apply_change, generation, holds, read_back, remove, replace
+from gatewright.kernel.apply import apply, apply_change, generation, remove, replace
 from gatewright.kernel.batch import can_send
 from gatewright.kernel.change import Change
 from gatewright.kernel.delta import delta, difference
@@ -27,6 +27,7 @@ from gatewright.kernel.nft import Library, Mode, Nft, NodeNft, Outcome
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
 from gatewright.kernel.preflight import everything
+from gatewright.kernel.readback import holds, read_back
 from gatewright.kernel.staging import PIECE
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import whole

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from gatewright.engine.model import Direction
-from gatewright.kernel.apply import apply, read_back
+from gatewright.kernel.apply import apply
 from gatewright.kernel.guards import Guards
 from gatewright.kernel.links import pod_links
 from gatewright.kernel.monitor import Monitor
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
+from gatewright.kernel.readback import read_back
 from gatewright.kernel.table import Program
 from tests.packets.netns import TCP, UDP, NodeNamespace, Probe, bridged_node
 from tests.packets.proxies import KINDS, MARKED_FOR_DROP, SERVICE, proxy, take_away

@@ -12,13 +12,14 @@ import pytest
 
 from gatewright.engine.addresses import IPAddress
 from gatewright.engine.model import Direction
-from gatewright.kernel.apply import apply, apply_change, read_back, remove
+from gatewright.kernel.apply import apply, apply_change, remove
 from gatewright.kernel.counts import counts
 from gatewright.kernel.guards import Guards
 from gatewright.kernel.links import pod_links
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import NodeProgram, node_program
 from gatewright.kernel.options import Options
+from gatewright.kernel.readback import read_back
 from gatewright.kernel.table import Program
 from tests.packets.crafted import icmp6, mac_of, send, udp
 from tests.packets.netns import FREE_PORT, ICMP, NODE, TCP, UDP, NodeNamespace, Probe

@@ -9,9 +9,10 @@ import pytest
 
 from gatewright.engine.model import Direction
 from gatewright.engine.ports import PortSet, Protocol
-from gatewright.kernel.apply import STANDING_IN, read_back, replace
+from gatewright.kernel.apply import STANDING_IN, replace
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import node_program
+from gatewright.kernel.readback import read_back
 from tests.packets.netns import NodeNamespace, node
 from tests.packets.steady import Flow, steady_traffic
 from tests.unit.kernel.cases import accept, isolated, world

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from gatewright.engine.compile import compile_snapshot
 from gatewright.engine.snapshot import Changes, Snapshot
-from gatewright.kernel.apply import apply_change, read_back, replace
+from gatewright.kernel.apply import apply_change, replace
 from gatewright.kernel.change import without
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import NodeProgram
+from gatewright.kernel.readback import read_back
 from gatewright.kernel.spares import NOTHING, Keep
 from gatewright.kernel.table import Program
 from tests.histories import WAYS, State, histories, is_here, scratch

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from gatewright.engine.compile import Compiled, compile_snapshot
 from gatewright.engine.model import Endpoint
 from gatewright.engine.snapshot import Changes, Snapshot
-from gatewright.kernel.apply import apply_change, read_back, replace
+from gatewright.kernel.apply import apply_change, replace
 from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.links import pod_links
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.options import Options
+from gatewright.kernel.readback import read_back
 from gatewright.objects.meta import Object
 from gatewright.objects.read import decode
 from tests.packets.netns import EXPERIMENT, NODE, SCTP, TCP, UDP, NodeNamespace, Probe, node

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gatewright.agent.http import answers
 from gatewright.errors import GatewrightError
-from gatewright.kernel.apply import STANDING_IN, remove
+from gatewright.kernel.apply import STANDING_IN, is_there, remove
 from gatewright.kernel.conntrack import forget_marks
 from gatewright.kernel.nft import Nft
 from gatewright.kernel.options import Options
@@ -22,7 +22,7 @@ def cleanup(table: str, socket: Path) -> Iterator[str]:
     if answers(socket):
         raise StillRunning(f"an agent is running and answers on {socket}; end it first, it would put the table back")
     nft = Nft()
-    there = nft.list_table(table) is not None
+    there = is_there(nft, table)
     for name in (table, f"{table}{STANDING_IN}"):
         remove(nft, name)
     yield f"table inet {table}: {'taken away, no policy is in force on this node' if there else 'was not there'}"

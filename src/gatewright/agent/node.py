@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from gatewright.agent.desired import Desired, pod_ranges
 from gatewright.agent.settings import Settings
 from gatewright.engine.addresses import IPAddress
-from gatewright.kernel.apply import apply_change, exchange, holds, replace
+from gatewright.kernel.apply import apply_change, exchange, is_there, replace
 from gatewright.kernel.change import Change
 from gatewright.kernel.conntrack import Flow, Revocation, revoke
 from gatewright.kernel.denylog import Denied, DenyLog
@@ -22,6 +22,7 @@ from gatewright.kernel.monitor import Alteration, Missed, Monitor
 from gatewright.kernel.nft import NodeNft
 from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.preflight import bridge_problems
+from gatewright.kernel.readback import holds
 from gatewright.kernel.table import Program
 from gatewright.objects.core import Node as NodeObject
 
@@ -79,7 +80,7 @@ class Node:
 
     def is_policed(self) -> bool:
         """Whether our table is there, from whichever agent."""
-        return self._nft.list_table(self._settings.table) is not None
+        return is_there(self._nft, self._settings.table)
 
     def alterations(self) -> list[Alteration | Missed]:
         """What others did to our table since the last call."""

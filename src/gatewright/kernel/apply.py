@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import struct
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,18 +21,16 @@ from gatewright.kernel.change import Change
 from gatewright.kernel.delta import change_text, delta, difference
 from gatewright.kernel.elements import INET
 from gatewright.kernel.errors import NftRefused, NftTooLarge
-from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import NETLINK_NETFILTER, Netlink, Request, attributes, text_attribute
 from gatewright.kernel.nft import Nft, give_back
 from gatewright.kernel.options import Options
+from gatewright.kernel.readback import holds, read_back
 from gatewright.kernel.staging import staged, staged_change
 from gatewright.kernel.table import Program
 from gatewright.kernel.text import listing, removal
 
 STANDING_IN = "-change"
 """What the name of our table is followed by, for the table that stands in while ours is made anew."""
-READ_AGAIN = (0.0, 0.05, 0.2)
-"""Seconds before a table is read, and before it is read again where it seemed not to hold what it should."""
 _GET_GENERATION = 10 << 8 | 16
 _GENERATION_ID = 1
 _GET_TABLE, _TABLE_NAME = 10 << 8 | 1, 1
@@ -116,11 +113,11 @@ def replace(nft: Nft, program: Program) -> None:
 
     Where there is no table yet, its sets are filled first; the rules that use them come into force at once.
     """
-    if not _is_there(nft, program.table):
+    if not is_there(nft, program.table):
         _begin(nft, program)
     else:
         _replace(nft, program)
-    if _is_there(nft, _stand_in(program).table):  # of somebody who was killed while one stood in
+    if is_there(nft, _stand_in(program).table):  # of somebody who was killed while one stood in
         remove(nft, _stand_in(program).table)
 
 
@@ -145,7 +142,8 @@ def _stand_in(program: Program) -> Program:
     return dataclasses.replace(program, table=f"{program.table}{STANDING_IN}")
 
 
-def _is_there(nft: Nft, table: str) -> bool:
+def is_there(nft: Nft, table: str) -> bool:
+    """Whether there is an `inet` table of this name."""
     with nft.netlink() as netlink:
         try:
             return any(True for _ in netlink.request(_GET_TABLE, 0, INET + text_attribute(_TABLE_NAME, table)))
@@ -191,26 +189,6 @@ def exchange(nft: Nft, program: Program) -> int:
     remove(nft, stand_in.table)
     give_back()
     return count + 3
-
-
-def holds(nft: Nft, program: Program) -> bool:
-    """Whether our table holds exactly this program.
-
-    A hash set that was just filled grows in the background, and a listing of it can lack elements meanwhile; so what
-    seems to be different is read again.
-    """
-    return any(_equal_after(pause, nft, program) for pause in READ_AGAIN)
-
-
-def _equal_after(pause: float, nft: Nft, program: Program) -> bool:
-    time.sleep(pause)
-    return read_back(nft, program.table) == program
-
-
-def read_back(nft: Nft, table: str = Options().table) -> Program | None:
-    """The program the kernel holds in our table, None when the table is not there. Equals what was applied."""
-    objects = nft.list_table(table)
-    return None if objects is None else parse(table, objects)
 
 
 def remove(nft: Nft, table: str = Options().table) -> None:

@@ -1,7 +1,8 @@
-"""Sets and their elements as nftables' netlink messages (linux/netfilter/nf_tables.h).
+"""Sets and their elements as nftables' netlink messages (linux/netfilter/nf_tables.h), to the kernel and from it.
 
 Keys are in network byte order, each field of a concatenation padded to four bytes; a range is the keys of its two ends.
-Sets of one field with ranges have another layout, and are left to text.
+Sets of one field with ranges have another layout, and are left to text. The kernel writes what we write, but without
+the flag that says which attributes hold others (`NESTED`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from gatewright.kernel.netlink import NESTED, Request, attribute, text_attribute
+from gatewright.kernel.netlink import NESTED, Request, attribute, attributes, text_attribute
 from gatewright.kernel.table import Element, Field, Set, Verb, VerdictMap
 
 SUBSYSTEM = 10 << 8
@@ -20,6 +21,7 @@ INET = struct.pack("=BBH", 1, 0, 0)
 VERDICT_CODE = {Verb.DROP: 0, Verb.ACCEPT: 1, Verb.JUMP: -3, Verb.GOTO: -4, Verb.RETURN: -5}
 _NEW_SET, _DELETE_SET = SUBSYSTEM | 9, SUBSYSTEM | 11
 _NEW_ELEMENTS, _DELETE_ELEMENTS = SUBSYSTEM | 12, SUBSYSTEM | 14
+GET_ELEMENTS = SUBSYSTEM | 13
 _SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_KEY_LENGTH, _SET_DESCRIPTION, _SET_ID = 1, 2, 3, 4, 5, 9, 10
 _SET_USER_DATA = 13
 _HOST_ORDER = struct.pack("=BBI", 0, 4, 1)
@@ -29,6 +31,7 @@ _DESCRIPTION_FIELDS, _FIELD_LENGTH, _LIST_ITEM = 2, 1, 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _KEY, _DATA, _KEY_END = 1, 2, 10
 _VALUE, _VERDICT, _CODE, _CHAIN = 1, 2, 1, 2
+_LENGTH_FIRST = struct.Struct("=H")
 PIECE = 400
 """Elements a message: an attribute holds 64 KiB at most, and an IPv6 range takes some 100 bytes."""
 
@@ -72,10 +75,32 @@ def map_entries(there: bool, table: str, part: VerdictMap, entries: Iterable[tup
     return _pieces(there, table, part.name, map(_entries(part), entries))
 
 
-def verdict(verb: Verb, chain: str) -> bytes:
+def verdict(verb: Verb, chain: str, nested: int = NESTED) -> bytes:
     """What becomes of a packet, as data."""
     code = attribute(_CODE, struct.pack(">i", VERDICT_CODE[verb]))
-    return attribute(_VERDICT | NESTED, code + text_attribute(_CHAIN, chain) if chain else code)
+    return attribute(_VERDICT | nested, code + text_attribute(_CHAIN, chain) if chain else code)
+
+
+def question(table: str, name: str) -> bytes:
+    """What to ask (`GET_ELEMENTS`) for all elements of a set or map."""
+    return INET + text_attribute(_LIST_TABLE, table) + text_attribute(_LIST_SET, name)
+
+
+def pieces(answer: bytes) -> Iterator[bytes]:
+    """The elements in one part of the answer, as the kernel writes them."""
+    data = attributes(answer[len(INET) :]).get(_LIST_ELEMENTS, b"")
+    offset = 0
+    while offset < len(data):
+        (length,) = _LENGTH_FIRST.unpack_from(data, offset)
+        yield data[offset : offset + length]
+        offset += max(length, 4) + 3 & ~3
+
+
+def dumped(part: Set | VerdictMap) -> set[bytes]:
+    """The elements of a set that is known here, or the entries of a map, as the kernel writes them."""
+    if isinstance(part, VerdictMap):
+        return set(map(_entries(part, 0), part.elements))
+    return set(map((_ranges if part.interval else _keys)(part.fields, 0), part.elements))
 
 
 def _pieces(there: bool, table: str, name: str, elements: Iterator[bytes]) -> Iterator[Request]:
@@ -85,37 +110,39 @@ def _pieces(there: bool, table: str, name: str, elements: Iterator[bytes]) -> It
         yield Request(kind, flags, head + attribute(_LIST_ELEMENTS | NESTED, piece))
 
 
-def _keys(fields: Sequence[Field]) -> Callable[[Element], bytes]:
+def _keys(fields: Sequence[Field], nested: int = NESTED) -> Callable[[Element], bytes]:
     value = _writer(fields)
-    before = _before(_element(_key(_KEY, bytes(sum(map(_padded, fields))))), fields)
+    before = _before(_element(_key(_KEY, bytes(sum(map(_padded, fields))), nested), nested), fields)
     return lambda element: before + value(element)
 
 
-def _ranges(fields: Sequence[Field]) -> Callable[[Element], bytes]:
+def _ranges(fields: Sequence[Field], nested: int = NESTED) -> Callable[[Element], bytes]:
     value = _writer(fields)
 
     def encode(element: Element) -> bytes:
-        return _element(_key(_KEY, value(element[::2])) + _key(_KEY_END, value(element[1::2])))
+        first, last = value(element[::2]), value(element[1::2])
+        return _element(_key(_KEY, first, nested) + _key(_KEY_END, last, nested), nested)
 
     return encode
 
 
-def _entries(part: VerdictMap) -> Callable[[tuple[int, str]], bytes]:
+def _entries(part: VerdictMap, nested: int = NESTED) -> Callable[[tuple[int, str]], bytes]:
     value = _writer((part.field,))
 
     def encode(entry: tuple[int, str]) -> bytes:
         address, chain = entry
-        return _element(_key(_KEY, value((address,))) + attribute(_DATA | NESTED, verdict(part.verb, chain)))
+        data = attribute(_DATA | nested, verdict(part.verb, chain, nested))
+        return _element(_key(_KEY, value((address,)), nested) + data, nested)
 
     return encode
 
 
-def _element(body: bytes) -> bytes:
-    return attribute(_LIST_ITEM | NESTED, body)
+def _element(body: bytes, nested: int) -> bytes:
+    return attribute(_LIST_ITEM | nested, body)
 
 
-def _key(kind: int, value: bytes) -> bytes:
-    return attribute(kind | NESTED, attribute(_VALUE, value))
+def _key(kind: int, value: bytes, nested: int) -> bytes:
+    return attribute(kind | nested, attribute(_VALUE, value))
 
 
 def _before(whole: bytes, fields: Sequence[Field]) -> bytes:
