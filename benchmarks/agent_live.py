@@ -37,7 +37,7 @@ from benchmarks.clusters import NODE_OF_10K, NODE_PODS, Shape, objects
 from benchmarks.wire import event, written
 from gatewright.agent import client
 from gatewright.kernel.change import Change
-from gatewright.kernel.node import NodeProgram
+from gatewright.kernel.table import Program
 from gatewright.kubeapi.updates import Update
 from gatewright.objects.meta import Json, Object
 from gatewright.sources.watch import Delivery
@@ -136,7 +136,8 @@ def noting() -> None:
     from gatewright.cli.main import main
     from gatewright.sources.watch import _Watcher
 
-    hand_on, take, change, bring_up = _Watcher._hand_on, Desired.take, Node.change, Loop._bring_up
+    hand_on, take, bring_up = _Watcher._hand_on, Desired.take, Loop._bring_up
+    change, exchange = Node.change, Node.exchange
     versions: dict[str, deque[str]] = defaultdict(deque)
     taken: list[tuple[str, int]] = []
     committed: list[float] = []
@@ -150,8 +151,12 @@ def noting() -> None:
         taken.append((delivery.kind, int(versions[delivery.kind].popleft() or 0)))
         take(desired, delivery)
 
-    def noted_change(node: Node, what: Change, program: NodeProgram) -> float:
-        committed.append(change(node, what, program))
+    def noted_change(node: Node, what: Change) -> float:
+        committed.append(change(node, what))
+        return committed[-1]
+
+    def noted_exchange(node: Node, program: Program) -> float:
+        committed.append(exchange(node, program))
         return committed[-1]
 
     def noted_bring_up(loop: Loop) -> None:
@@ -164,6 +169,7 @@ def noting() -> None:
     setattr(_Watcher, hand_on.__name__, noted_hand_on)
     setattr(Desired, take.__name__, noted_take)
     setattr(Node, change.__name__, noted_change)
+    setattr(Node, exchange.__name__, noted_exchange)
     setattr(Loop, bring_up.__name__, noted_bring_up)
     try:
         main()

@@ -142,6 +142,12 @@ class Desired:
         self.program, change = self.program.guarded(guards)
         return change, self.program
 
+    def tidy(self) -> NodeProgram:
+        """Have the program keep no set that no rule uses; for who puts all of it in force."""
+        assert self.program is not None
+        self.program = self.program.tidied()
+        return self.program
+
     def begin_anew(self) -> None:
         """Work everything out from the objects at the next step: what has been worked out is not to be trusted."""
         if self.compiled is not None:

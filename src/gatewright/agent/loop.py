@@ -235,7 +235,7 @@ class Loop:
             self._node.pods_moved()
         guarding, desired = self._guard(desired)
         if not self._holds or (advance is not None and advance.change is None):
-            committed = self._node.replace(desired.program)
+            committed = self._node.replace(self._desired.tidy().program)
             self._holds = True
             self._look_at_bridges()
             self._suspect(self._desired.addresses)
@@ -245,12 +245,18 @@ class Loop:
         change = replace(change, sets=(*change.sets, *guarding.sets))
         if not change:
             return None
-        committed = self._node.change(change, desired)
+        committed = self._make(change)
         self._metrics.transactions.labels("change").inc()
         self._suspect(desired.affected(change))
         if advance is not None and self._connections and self._connections.marked:
             self._suspect(advance.touched)
         return committed
+
+    def _make(self, change: Change) -> float:
+        """Make a change; the moment from which it was in force."""
+        if change.is_torn:
+            return self._node.exchange(self._desired.tidy().program)
+        return self._node.change(change)
 
     def _suspect(self, pods: Iterable[IPAddress]) -> None:
         """The connections of these pods have to be looked at."""

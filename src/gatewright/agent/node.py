@@ -20,7 +20,6 @@ from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.links import own_addresses, pod_bridges, pod_links
 from gatewright.kernel.monitor import Alteration, Missed, Monitor
 from gatewright.kernel.nft import NodeNft
-from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.preflight import bridge_problems
 from gatewright.kernel.readback import holds
 from gatewright.kernel.table import Program
@@ -62,16 +61,22 @@ class Node:
             replace(self._nft, program)
             return time.monotonic()
 
-    def change(self, change: Change, desired: NodeProgram) -> float:
-        """Make a change, which leads to the desired program, in the one that is held; when (monotonic) it was in force.
+    def change(self, change: Change) -> float:
+        """Make a change that is not torn in the program that is held; when (monotonic) it was in force.
 
         Raises KernelError; then what is held is not certain.
         """
         with self.monitor.own():
-            if change.is_torn:
-                exchange(self._nft, desired.program)
-            else:
-                apply_change(self._nft, change, self._settings.table)
+            apply_change(self._nft, change, self._settings.table)
+            return time.monotonic()
+
+    def exchange(self, program: Program) -> float:
+        """Put this program in the place of the one that is held, whatever is different; when it was in force.
+
+        Raises KernelError; then what is held is not certain.
+        """
+        with self.monitor.own():
+            exchange(self._nft, program)
             return time.monotonic()
 
     def holds(self, program: Program) -> bool:

@@ -79,8 +79,8 @@ class Change:
         """The change in the transactions that it takes; what holds between two of them lies between before and after.
 
         The elements of a set with intervals are seen a moment after the rules of the same transaction (the kernel
-        publishes them at its end). So a new one is filled while no rule names it; and where a pod goes, its peers allow
-        it no more before it stops being policed.
+        publishes them at its end). So a new one is filled while no rule names it; where a pod goes, its peers allow it
+        no more before it stops being policed; where one comes, the sets of its class are as they will be before that.
 
         A packet sees the rules as they were when it came into a chain of a hook, and the entries of a map as they are
         when it asks. One that came before the commit and asks after it would be led to a chain that for it has no rules
@@ -101,17 +101,22 @@ class Change:
         """The same for a change by which no link is checked for the first time."""
         early = tuple(part for part in self.new_sets if part.interval)
         late = any(edit.part.interval for edit in self.sets)
-        if late and any(entry.gone for entry in self.maps) and self._lets_go:
+        own_late = self._own_late if late else ()
+        if own_late and any(entry.added for entry in self.maps):
+            yield Change(sets=own_late)
+            yield from replace(self, sets=tuple(edit for edit in self.sets if edit not in own_late))._in_steps()
+        elif late and any(entry.gone for entry in self.maps) and self._lets_go:
             own = self._moving_classes
-            yield Change(sets=tuple(edit for edit in self.sets if _class_of(edit) not in own))
-            yield replace(self, sets=tuple(edit for edit in self.sets if _class_of(edit) in own))
+            others = Change(sets=tuple(edit for edit in self.sets if _class_of(edit) not in own))
+            last = replace(self, sets=tuple(edit for edit in self.sets if _class_of(edit) in own))
+            yield from filter(None, (others, last))
         elif self.new_chains and any(entry.added for entry in self.maps):
             new = tuple(chain for chain in self.written if chain.name in self.new_chains)
             yield Change(
                 new_sets=self.new_sets, written=new, new_chains=self.new_chains, new_counters=self.new_counters
             )
-            others = tuple(chain for chain in self.written if chain.name not in self.new_chains)
-            yield replace(self, new_sets=(), written=others, new_chains=frozenset(), new_counters=())
+            old = tuple(chain for chain in self.written if chain.name not in self.new_chains)
+            yield replace(self, new_sets=(), written=old, new_chains=frozenset(), new_counters=())
         elif early:
             yield Change(new_sets=early)
             yield replace(self, new_sets=tuple(part for part in self.new_sets if not part.interval))
@@ -137,22 +142,25 @@ class Change:
         """Whether pods only come, and others only allow more, or only less.
 
         More: what is seen late is what is not allowed before, either. Less: nothing that is met allows more than before
-        or less than after. A pod that comes has to find the sets of its class as they will be.
+        or less than after. A pod that comes has to find the sets of its class as they will be: where these have ranges
+        they come first, which only tells where no side of the pod that is still open leads to what they allow.
         """
         written = {chain.name for chain in self.written}
         gone = self.gone_sets or self.gone_chains or any(entry.gone for entry in self.maps)
         only_comes = written == self.new_chains and not gone
-        return only_comes and self._allows_at_once and (self._grows or self._shrinks)
+        if not (only_comes and self._allows):
+            return False
+        return (self._grows and self._own_in_time) or (self._shrinks and not self._own_late)
 
     @property
     def _lets_go(self) -> bool:
         """Whether pods only go, and others only allow less: then what others allow is changed first, and by itself."""
-        return self._only_leaves and self._allows_at_once and self._shrinks
+        return self._only_leaves and self._allows and self._shrinks and self._own_in_time
 
     @property
     def _frees(self) -> bool:
         """Whether pods only go, and others only allow more: nothing that is met allows less than before."""
-        return self._only_leaves and self._allows_at_once and self._grows
+        return self._only_leaves and self._allows and self._grows and not self._own_late
 
     @property
     def _only_leaves(self) -> bool:
@@ -167,18 +175,30 @@ class Change:
         return all(edit.only_shrinks for edit in self.sets)
 
     @property
-    def _allows_at_once(self) -> bool:
-        """Whether edits are of sets that let packets pass, and classes that pods enter or leave change at one moment.
+    def _allows(self) -> bool:
+        """Whether edits are of sets that let packets pass: those of stages of the cluster tiers may deny.
 
-        Sets of stages of the cluster tiers may deny, and those of guards do.
+        So do those of guards, of which only the ones with ranges are seen late.
         """
-        own = self._moving_classes
         return all(
-            "." not in edit.part.name.rpartition("/")[2]
-            and not (edit.part.interval and _class_of(edit) in own)
-            and not (edit.part.interval and _class_of(edit) == _GUARD)
+            "." not in edit.part.name.rpartition("/")[2] and not (edit.part.interval and _class_of(edit) == _GUARD)
             for edit in self.sets
         )
+
+    @property
+    def _own_late(self) -> tuple[SetChange, ...]:
+        """The edits that are seen late in the classes that pods enter or leave."""
+        own = self._moving_classes
+        return tuple(edit for edit in self.sets if edit.part.interval and _class_of(edit) in own)
+
+    @property
+    def _own_in_time(self) -> bool:
+        """Whether those edits, if there are any, may be seen before pods enter, or after they leave.
+
+        They may where pods do so in one direction only. Else a pod whose egress is still open could reach for a moment
+        what it could not reach before, and cannot after; the same holds for who reaches one whose ingress is open.
+        """
+        return not self._own_late or len({entry.part.name[:-1] for entry in self.maps}) == 1
 
     @property
     def _moving_classes(self) -> frozenset[str]:

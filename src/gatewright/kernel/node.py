@@ -104,6 +104,12 @@ class NodeProgram:
         following.guards = guards
         return following, Change(sets=guard_changes(self.options, self.guards, guards))
 
+    def tidied(self) -> NodeProgram:
+        """The same without spares: for who makes the whole table anew, and fills only what rules use."""
+        following = variant(self)
+        following._spares = self._spares.none()
+        return following
+
     def affected(self, change: Change) -> frozenset[IPAddress]:
         """The pods to which the change that led here may forbid something: whose connections are to be judged again."""
         return frozenset(map(_address, affected(change, self.classes)))

@@ -82,6 +82,10 @@ class Spares:
             edits.chains(gone.chains, ())
             self._kept[gone.name] = Spare(gone, ground.before, ground.moved)
 
+    def none(self) -> Spares:
+        """No spares, kept by the same bounds from now on."""
+        return Spares(self._keep)
+
     def take(self, name: str) -> Spare | None:
         """The spare of a class that comes back, which is none any more."""
         return self._kept.pop(name, None)

@@ -23,7 +23,6 @@ from gatewright.kernel.change import Change
 from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.monitor import Alteration
-from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.table import Program
 from gatewright.objects.meta import Object
 from gatewright.sources.watch import Delivery
@@ -60,11 +59,16 @@ class FakeNode:
         self.held = program
         return time.monotonic()
 
-    def change(self, change: Change, desired: NodeProgram) -> float:
+    def change(self, change: Change) -> float:
         self.gate.wait(10)
         self._transaction("change")
         assert self.held is not None
         self.held = change.after(self.held)
+        return time.monotonic()
+
+    def exchange(self, program: Program) -> float:
+        self._transaction("exchange")
+        self.held = program
         return time.monotonic()
 
     def holds(self, program: Program) -> bool:

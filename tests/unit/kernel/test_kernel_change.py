@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gatewright.kernel.change import LINKS, SOURCES, Change, MapChange, SetChange
@@ -15,6 +17,7 @@ LINK_SET = Set(LINKS, (Field.LINK,), False, frozenset())
 SOURCE_SET = Set(f"{SOURCES}4", (Field.LINK, Field.IPV4), False, frozenset())
 GUARDED = Set("guard/ranges4", (Field.IPV4,), True, frozenset())
 MAP = VerdictMap("ingress4", Field.IPV4, Verb.GOTO, frozenset())
+OTHER_MAP = replace(MAP, name="egress4")
 ONE, OTHER = ((1, 1, 6, 6, 80, 90),), ((2, 2, 6, 6, 80, 90),)
 THIRD, ALL = ((3, 3, 6, 6, 80, 90),), ((1, 3, 6, 6, 80, 90),)
 HASHED = ((1, 6, 80),)
@@ -26,8 +29,22 @@ CASES = {
     "from one set to another": (Change(sets=(SetChange(PORTS, HASHED, ()), SetChange(RANGES, (), ONE))), True),
     "from one side to the other": (Change(sets=(SetChange(RANGES, ONE, ()), SetChange(OTHER_RANGES, (), ONE))), True),
     "two stages of a tier": (Change(sets=(SetChange(RANGES, (), ONE), SetChange(DENIED, (), ONE))), True),
-    "a pod that changes its class": (
+    "a pod that comes, and that its own class allows": (
         Change(sets=(SetChange(RANGES, (), ONE),), maps=(MapChange(MAP, (), ((1, "ingress/a"),)),)),
+        False,
+    ),
+    "a pod that comes in both directions, and that its own class allows": (
+        Change(
+            sets=(SetChange(RANGES, (), ONE),),
+            maps=(MapChange(MAP, (), ((1, "ingress/a"),)), MapChange(OTHER_MAP, (), ((1, "egress/b"),))),
+        ),
+        True,
+    ),
+    "a pod that changes its class": (
+        Change(
+            sets=(SetChange(RANGES, (), ONE),),
+            maps=(MapChange(MAP, ((1, "ingress/c"),), ((1, "ingress/a"),)),),
+        ),
         True,
     ),
     "a pod that comes, and that another class allows": (
@@ -64,6 +81,17 @@ CASES = {
     ),
     "a pod that goes, and that its own class allowed": (
         Change(sets=(SetChange(RANGES, ONE, ()),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
+        False,
+    ),
+    "a pod that goes in both directions, and that its own class allowed": (
+        Change(
+            sets=(SetChange(RANGES, ONE, ()),),
+            maps=(MapChange(MAP, ((1, "ingress/a"),), ()), MapChange(OTHER_MAP, ((1, "egress/b"),), ())),
+        ),
+        True,
+    ),
+    "a pod that goes, while its own class allows more": (
+        Change(sets=(SetChange(RANGES, (), ONE),), maps=(MapChange(MAP, ((1, "ingress/a"),), ()),)),
         True,
     ),
     "a pod that comes where another goes": (
@@ -96,6 +124,15 @@ def test_a_new_chain_has_its_rules_before_a_map_leads_to_it() -> None:
     first, last = change.in_steps()
     assert first == Change(new_sets=(RANGES,), written=(new,), new_chains=frozenset({"ingress/b"}))
     assert last == Change(maps=(comes,), written=(old,))
+
+
+def test_a_pod_that_comes_finds_the_ranges_of_its_class() -> None:
+    """They would be seen a moment after it is policed by them."""
+    own, others = SetChange(RANGES, (), ONE), SetChange(OTHER_RANGES, (), ONE)
+    comes = MapChange(MAP, (), ((1, "ingress/a"),))
+    first, last = Change(sets=(others, own), maps=(comes,)).in_steps()
+    assert first == Change(sets=(own,))
+    assert last == Change(sets=(others,), maps=(comes,))
 
 
 def test_a_pod_that_goes_is_allowed_no_more_before_it_is_no_longer_policed() -> None:
