@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from gatewright.kernel import elements, readback
 from gatewright.kernel.apply import apply
+from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.nft import Command, Library, Nft, NodeNft
 from gatewright.kernel.node import node_program
 from gatewright.kernel.options import Options
@@ -122,6 +123,21 @@ def test_a_kernel_that_writes_elements_otherwise_costs_a_listing(
 
     assert empty.run(work)
     assert listed == ["gatewright"]
+
+
+def test_tables_of_others_that_cannot_be_listed_do_not_matter(
+    empty: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NftRefused("an expression that this nft does not know")
+
+    monkeypatch.setattr(Nft, "outline", refuse)
+
+    def work() -> list[bool]:
+        apply(Nft(), WHOLE)
+        return [holds(Nft(), program) for program in (WHOLE, others()[0])]
+
+    assert empty.run(work) == [True, False]
 
 
 def test_a_large_set_that_is_another_leaves_the_socket_usable(empty: Namespace) -> None:

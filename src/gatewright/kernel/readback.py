@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from gatewright.kernel import elements
 from gatewright.kernel.change import NO_ELEMENTS
+from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.listing import parse
 from gatewright.kernel.netlink import DUMP
 from gatewright.kernel.nft import Nft
@@ -34,9 +35,12 @@ def holds(nft: Nft, program: Program) -> bool:
     """Whether our table holds exactly this program.
 
     A hash set that was just filled grows in the background, and a dump of it can lack elements meanwhile; so what seems
-    to be different is read again.
+    to be different is read again. Where nft cannot list the tables of others, ours alone is listed.
     """
-    objects = nft.outline(program.table)
+    try:
+        objects = nft.outline(program.table)
+    except NftRefused:
+        return read_back(nft, program.table) == program
     if objects is None or parse(program.table, objects) != _without_elements(program):
         return False
     parts: tuple[Set | VerdictMap, ...] = (*program.sets, *program.maps)
