@@ -179,7 +179,8 @@ def _reap(but: int = 0) -> None:
             return
         if found is None or found.si_pid == but:
             return
-        os.waitpid(found.si_pid, 0)
+        with contextlib.suppress(ChildProcessError):  # the signal came in between, and its handler was here, too
+            os.waitpid(found.si_pid, 0)
 
 
 def _fork_runtime(settings: RuntimeSettings) -> int:
