@@ -6,6 +6,7 @@ from the beginning gives, and every change on the way, put on the program before
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -14,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewright.engine.compile import compile_snapshot
+from gatewright.engine.podset import PodSet
 from gatewright.engine.snapshot import Changes, Snapshot
+from gatewright.kernel import node as node_module
 from gatewright.kernel.change import without
 from gatewright.kernel.delta import difference
 from gatewright.kernel.node import NodeProgram
@@ -22,6 +25,15 @@ from gatewright.kernel.spares import Keep
 from tests.histories import State, histories, is_here, scratch, steps
 
 pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def blocks_of_one() -> Iterator[None]:
+    """Every position is a block of its own, or a small cluster were one, in which no class is ever overlooked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PodSet, "blocks", property(list))
+        patch.setattr(node_module, "MOST_FORGOTTEN", 0)
+        yield
 
 
 @given(histories(), st.data())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 
 from gatewright.engine.layers import Layers, variant
 from gatewright.engine.selection import Question, Selection
 from gatewright.engine.snapshot import Step
 from gatewright.objects.meta import Key
+
+Questions = Collection[Question]
 
 
 class Asked:
@@ -23,14 +25,14 @@ class Asked:
         following.selection, changed = self.selection.step(step)
         return following, {key for question in changed for key in self._asking.get(question, ())}
 
-    def listen(
-        self,
-        before: Iterable[tuple[Key, Collection[Question]]],
-        after: Iterable[tuple[Key, Collection[Question]]],
-    ) -> None:
-        """Some ask other questions than before. Answers go that nobody asks for any more. Changes this value."""
+    def hearing(self, before: Mapping[Key, Questions], after: Mapping[Key, Questions]) -> Asked:
+        """The same where these ask other questions than before. Answers go that nobody asks for any more."""
+        gone = [(key, asked) for key, asked in before.items() if after.get(key) != asked]
+        new = [(key, asked) for key, asked in after.items() if before.get(key) != asked]
+        if not gone and not new:
+            return self
         asking: dict[Question, set[Key]] = {}
-        for there, whose in ((False, before), (True, after)):
+        for there, whose in ((False, gone), (True, new)):
             for key, questions in whose:
                 for question in questions:
                     if question not in asking:
@@ -39,5 +41,7 @@ class Asked:
                         asking[question].add(key)
                     else:
                         asking[question].discard(key)
-        self._asking = self._asking.put({question: frozenset(keys) or None for question, keys in asking.items()})
-        self.selection.forget([question for question, keys in asking.items() if not keys])
+        following = variant(self)
+        following._asking = self._asking.put({question: frozenset(keys) or None for question, keys in asking.items()})
+        following.selection.forget([question for question, keys in asking.items() if not keys])
+        return following

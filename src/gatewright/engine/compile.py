@@ -98,6 +98,11 @@ class Compiled:
         """Every class of subjects in one direction; host-network endpoints are among the unrestricted."""
         return self._rules[direction].classes
 
+    def of_cells(self, direction: Direction, cells: Iterable[int]) -> Iterator[Class]:
+        """The classes whose keys begin with one of these cells."""
+        for cell in cells:
+            yield from self._rules[direction].of_cell(cell)
+
     @property
     def selection(self) -> Selection:
         """What selectors mean on the snapshot, with the answers that its policies asked for."""
@@ -187,11 +192,11 @@ class Compiled:
 
     def _listen(self, before: Mapping[Key, Drafts], after: Mapping[Key, Drafts]) -> None:
         """Keep who asks what. Called once for every value, before anybody else knows it."""
-        self._asked = variant(self._asked)
-        self._asked.listen(*([(key, one.questions) for key, one in side.items()] for side in (before, after)))
+        sides = before, after
+        self._asked = self._asked.hearing(*({key: one.questions for key, one in side.items()} for side in sides))
         if self._subjects:
-            self._subjects = variant(self._subjects)
-            self._subjects.listen(*([(key, one.subjects) for key, one in side.items()] for side in (before, after)))
+            subjects = ({key: one.subjects for key, one in side.items()} for side in sides)
+            self._subjects = self._subjects.hearing(*subjects)
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -241,6 +246,11 @@ class _Rules:
         if len(classes) == 1:
             return classes[0]
         return next(one for one in classes if position in one.members)
+
+    def of_cell(self, cell: int) -> tuple[Class, ...]:
+        """The classes of one cell; none where it has no members."""
+        found = self._cells.get(cell)
+        return found[1] if found else ()
 
     def follow(
         self,

@@ -98,6 +98,13 @@ class PodSet(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
         """(first, last) between which every position lies: sets whose spans are apart share none."""
         return self.base, self.base + self.bits.bit_length() - 1
 
+    @property
+    def blocks(self) -> list[int]:
+        """In which runs of 64 positions some position lies: each as the first of its positions divided by 64."""
+        data = self.bits.to_bytes((self.bits.bit_length() + _WORD - 1) // _WORD * 8, "little")
+        first = self.base // _WORD
+        return [first + number for number, word in enumerate(memoryview(data).cast("Q")) if word]
+
     @classmethod
     def union(cls, parts: Iterable[PodSet]) -> PodSet:
         """The positions of all parts."""

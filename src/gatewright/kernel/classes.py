@@ -7,7 +7,7 @@ whose pods came into the rules, left them or moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -58,6 +58,9 @@ class CompiledRules(Positions, Protocol):
 
     def classes(self, direction: Direction) -> Mapping[ClassKey, Class]:
         """The classes of the pods that the program is about."""
+
+    def of_cells(self, direction: Direction, cells: Iterable[int]) -> Iterator[Class]:
+        """Those whose keys begin with one of these cells."""
 
     @property
     def positions(self) -> Positions:

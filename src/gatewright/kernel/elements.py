@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 
 from gatewright.kernel.netlink import NESTED, Request, attribute, attributes, text_attribute
@@ -110,13 +111,15 @@ def _pieces(there: bool, table: str, name: str, elements: Iterator[bytes]) -> It
         yield Request(kind, flags, head + attribute(_LIST_ELEMENTS | NESTED, piece))
 
 
-def _keys(fields: Sequence[Field], nested: int = NESTED) -> Callable[[Element], bytes]:
+@cache
+def _keys(fields: tuple[Field, ...], nested: int = NESTED) -> Callable[[Element], bytes]:
     value = _writer(fields)
     before = _before(_element(_key(_KEY, bytes(sum(map(_padded, fields))), nested), nested), fields)
     return lambda element: before + value(element)
 
 
-def _ranges(fields: Sequence[Field], nested: int = NESTED) -> Callable[[Element], bytes]:
+@cache
+def _ranges(fields: tuple[Field, ...], nested: int = NESTED) -> Callable[[Element], bytes]:
     value = _writer(fields)
 
     def encode(element: Element) -> bytes:
@@ -150,7 +153,8 @@ def _before(whole: bytes, fields: Sequence[Field]) -> bytes:
     return whole[: len(whole) - sum(map(_padded, fields))]
 
 
-def _writer(fields: Sequence[Field]) -> Callable[[Element], bytes]:
+@cache
+def _writer(fields: tuple[Field, ...]) -> Callable[[Element], bytes]:
     """How a key of these fields is written."""
     layout = struct.Struct(">" + "".join(_LAYOUT[field] for field in fields))
     if _BYTES.keys().isdisjoint(fields):

@@ -36,11 +36,14 @@ from gatewright.kernel.classes import (
 from gatewright.kernel.denial import counters, limits
 from gatewright.kernel.guards import NO_GUARDS, Guards, guard_changes, guard_sets
 from gatewright.kernel.names import class_name, digest, policies_of
+from gatewright.kernel.naming import Naming
 from gatewright.kernel.options import Options
 from gatewright.kernel.program import frame, verdict_map
 from gatewright.kernel.spares import NOTHING, Keep, Spares
 from gatewright.kernel.table import Program, VerdictMap
 
+MOST_FORGOTTEN = 250
+"""Cells that are gone, beside as many as there are, after which what is known of classes is put together anew."""
 Cells = Mapping[Direction, Collection[int]]
 """Cells of the partition, whose classes may be others than before."""
 
@@ -159,11 +162,12 @@ class _Side:
         self.options = options
         self.cells: dict[int, tuple[PodClass, ...]] = {}
         self.claims: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._naming = Naming()
 
     def copy(self) -> _Side:
         """A side of its own."""
         other = _Side(self.direction, self.options)
-        other.cells, other.claims = dict(self.cells), dict(self.claims)
+        other.cells, other.claims, other._naming = dict(self.cells), dict(self.claims), self._naming
         return other
 
     def classes(self) -> Iterator[PodClass]:
@@ -179,12 +183,13 @@ class _Side:
 
     def follow(self, cells: Collection[int], ground: Ground, spares: Spares, edits: Edits) -> None:
         """Make the classes of these cells again, and look after those that name a pod with another address."""
-        old = {one.name: one for cell in cells for one in self.cells.pop(cell, ())}
-        if ground.moved:
-            for cell, classes in self.cells.items():
-                if any(one.names_any(ground.moved) for one in classes):
-                    own = [follow(one, one.rules, one.addresses, ground, edits) for one in classes]
-                    self.cells[cell] = tuple(own)
+        there = {cell: self.cells.pop(cell, ()) for cell in cells}
+        old = {one.name: one for classes in there.values() for one in classes}
+        for cell in self._naming.near(ground.moved):
+            classes = self.cells.get(cell, ())
+            if any(one.names_any(ground.moved) for one in classes):
+                own = [follow(one, one.rules, one.addresses, ground, edits) for one in classes]
+                self.cells[cell] = tuple(own)
         before = {one.name: one.addresses for one in old.values()}
         after: dict[str, Addresses] = {}
         for cell, groups in _groups(ground.after, self.direction, cells).items():
@@ -198,9 +203,12 @@ class _Side:
                     made.append(resume(spare.left, group.rules, addresses, spare.ground(ground), edits))
                 else:
                     made.append(begin(name, group.rules, addresses, ground.after.at, edits, self.options))
+            self._naming.add(cell, _named(made) - _named(there[cell]))
             self.cells[cell] = tuple(made)
         for gone in old.values():
             spares.leave(gone, ground, edits)
+        if len(self._naming) > 2 * len(self.cells) + MOST_FORGOTTEN:
+            self._naming = Naming((cell, _named(classes)) for cell, classes in self.cells.items())
         self._claim(before, after, edits)
 
     def _claim(self, before: Mapping[str, Addresses], after: Mapping[str, Addresses], edits: Edits) -> None:
@@ -223,6 +231,11 @@ class _Side:
             added = [(number, name) for number, was, now in moved if was != now for name in now]
             if gone or added:
                 edits.maps.append(MapChange(verdict_map(self.direction, family), gone, added))
+
+
+def _named(classes: Iterable[PodClass]) -> PodSet:
+    """The pods that the rules of some classes name."""
+    return PodSet.union(stage.reach.members for one in classes for stage in one.stages)
 
 
 def _address(numbered: tuple[int, int]) -> IPAddress:
@@ -256,11 +269,11 @@ class _Group:
 def _groups(rules: CompiledRules, direction: Direction, cells: Collection[int]) -> dict[int, list[_Group]]:
     """The pods of these cells that something restricts."""
     found: dict[int, dict[tuple[TierRules, ...], _Group]] = {}
-    for (cell, _), own in rules.classes(direction).items() if cells else ():
-        if cell in cells and own.rules:
+    for own in rules.of_cells(direction, cells):
+        if own.rules:
             pods = [pod for pod in map(rules.at, own.members) if not pod.host_network]
             if pods:
-                groups = found.setdefault(cell, {})
+                groups = found.setdefault(own.key[0], {})
                 groups.setdefault(own.rules.tiers, _Group(own.rules)).pods.extend(pods)
     return {cell: list(groups.values()) for cell, groups in found.items()}
 
@@ -287,6 +300,12 @@ class _Local:
         """The classes, as far as those pods are among their members."""
         found = self.compiled.classes(direction).items()
         return {key: Class(key, kept, one.rules) for key, one in found if (kept := one.members & self.pods)}
+
+    def of_cells(self, direction: Direction, cells: Iterable[int]) -> Iterator[Class]:
+        """Those of some cells."""
+        for one in self.compiled.of_cells(direction, cells):
+            if kept := one.members & self.pods:
+                yield Class(one.key, kept, one.rules)
 
     @property
     def holders(self) -> Mapping[IPAddress, tuple[int, ...]]:

@@ -107,6 +107,7 @@ def test_pod_sets(left: frozenset[int], right: frozenset[int]) -> None:
     assert set(a & b) == left & right
     assert set(a - b) == left - right
     assert list(a) == sorted(left)
+    assert a.blocks == sorted({position // 64 for position in left})
     assert (len(a), bool(a)) == (len(left), bool(left))
     assert all((position in a) == (position in left) for position in range(201))
 

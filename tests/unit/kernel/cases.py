@@ -7,7 +7,7 @@ kernel would. The property of this room is that the two agree on everything, and
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -66,6 +66,10 @@ class World:
             key = cell, (PortSet.of(Protocol.TCP, (len(found) + 1,) * 2),)
             found[key] = Class(key, PodSet.of(members), rules)
         return found
+
+    def of_cells(self, direction: Direction, cells: Iterable[int]) -> Iterator[Class]:
+        chosen = set(cells)
+        return (one for key, one in self.classes(direction).items() if key[0] in chosen)
 
     @property
     def holders(self) -> dict[IPAddress, tuple[int, ...]]:
