@@ -10,6 +10,7 @@ from gatewright.engine.snapshot import Step
 from gatewright.objects.meta import Key
 
 Questions = Collection[Question]
+"""What one policy asks."""
 
 
 class Asked:

@@ -143,7 +143,7 @@ def _stand_in(program: Program) -> Program:
 
 
 def is_there(nft: Nft, table: str) -> bool:
-    """Whether there is an `inet` table of this name."""
+    """Whether there is an `inet` table of this name. Raises NotPermitted."""
     with nft.netlink() as netlink:
         try:
             return any(True for _ in netlink.request(_GET_TABLE, 0, INET + text_attribute(_TABLE_NAME, table)))

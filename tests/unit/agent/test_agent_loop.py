@@ -23,6 +23,7 @@ from gatewright.kernel.change import Change
 from gatewright.kernel.errors import NftRefused
 from gatewright.kernel.guards import NO_GUARDS, Guards
 from gatewright.kernel.monitor import Alteration
+from gatewright.kernel.node import NodeProgram
 from gatewright.kernel.table import Program
 from gatewright.objects.meta import Object
 from gatewright.sources.watch import Delivery
@@ -236,6 +237,22 @@ def test_a_change_that_is_refused_is_followed_by_the_whole_program(agent: Runnin
     assert agent.loop.failing_since == 0
     assert agent.loop.progress.failures == 2
     assert agent.troubles.lines == ()
+
+
+def test_a_torn_change_is_an_exchange_for_all_that_rules_use(agent: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    tidied: list[NodeProgram] = []
+    tidy = agent.desired.tidy
+
+    def noted() -> NodeProgram:
+        tidied.append(tidy())
+        return tidied[-1]
+
+    monkeypatch.setattr(agent.desired, "tidy", noted)
+    monkeypatch.setattr(Change, "is_torn", True)
+    agent.deliver(delivery("NetworkPolicy", DB))
+    agent.in_step()
+    assert agent.node.did == ["replace", "exchange"]
+    assert [one.program for one in tidied] == [agent.node.held]
 
 
 def test_the_loop_sleeps_while_it_waits_for_the_next_attempt() -> None:

@@ -117,3 +117,14 @@ def test_nothing_stays_unless_it_is_asked_for() -> None:
     node, change = NodeProgram.of(rules)[0].after(update)
     assert change.gone_sets == (SET,)
     assert node.spares == frozenset()
+
+
+def test_who_makes_the_table_anew_keeps_no_set_that_no_rule_uses() -> None:
+    one = Following(isolating("db", FROM_PEERS))
+    one.step(gone=(DB,))
+    one.node = one.node.tidied()
+    assert one.node.spares == frozenset()
+    one.program = one.node.program
+    assert one.program.sets == ()
+    change = one.step(DB)
+    assert [part.name for part in change.new_sets] == [SET]
