@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -270,6 +270,14 @@ def status(folder: Path) -> Json:
         return {}
 
 
+def wait(agent: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
+    """Until it holds. Raises RuntimeError where the agent has ended."""
+    while not holds():
+        if agent.poll() is not None:
+            raise RuntimeError(f"the agent ended with {agent.returncode}")
+        time.sleep(0.005)
+
+
 def measure(shape: Shape, seconds: float, idle: float) -> None:
     """In the node's namespace: everything."""
     made = [spread(item, -(-shape.pods // NODE_PODS)) for item in objects(shape)]
@@ -285,11 +293,9 @@ def measure(shape: Shape, seconds: float, idle: float) -> None:
         kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{PORT}")
         started = time.perf_counter()
         with running(folder) as agent:
-            while not status(folder):
-                time.sleep(0.005)
+            wait(agent, lambda: bool(status(folder)))
             up = time.perf_counter()
-            while status(folder).get("state") != "in step":
-                time.sleep(0.005)
+            wait(agent, lambda: status(folder).get("state") == "in step")
             loaded = time.perf_counter()
             print(
                 f"process to socket {up - started:.2f} s, then everything listed and in the kernel {loaded - up:.2f} s"
