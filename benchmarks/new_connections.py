@@ -16,8 +16,8 @@ socket and no program in between takes part. Only the node differs:
 Every round sends the same packets through each node, in another order. Each kind of node is there several times, since
 two that are alike differ by a per cent: where the kernel puts their tables decides what its caches hold. The figures
 are those of the quickest tenth of the rounds of each, in the mean of all that are alike; the ratio is to the table that
-only tracks. *First packets* alone are the worst case: they meet the whole
-program, and nothing of what a connection costs besides.
+only tracks. *First packets* alone are the worst case: they meet the whole program, and nothing of what a connection
+costs besides.
 Run as root, or rootless: `unshare -Urn python -m benchmarks.new_connections`.
 """
 

@@ -134,8 +134,7 @@ class Change:
         if not any(edit.part.interval for edit in edits):
             return False
         elements = self.only_elements and not any(entry.gone or entry.added for entry in self.maps)
-        one_way = self._lets_in or self._lets_go or self._frees
-        return not (elements and len(edits) == 1) and not one_way
+        return not ((elements and len(edits) == 1) or self._lets_in or self._lets_go or self._frees)
 
     @property
     def _lets_in(self) -> bool:

@@ -82,8 +82,8 @@ def verdict(verb: Verb, chain: str, nested: int = NESTED) -> bytes:
     return attribute(_VERDICT | nested, code + text_attribute(_CHAIN, chain) if chain else code)
 
 
-def question(table: str, name: str) -> bytes:
-    """What to ask (`GET_ELEMENTS`) for all elements of a set or map."""
+def of_set(table: str, name: str) -> bytes:
+    """Which set or map is meant: all of a question for its elements (`GET_ELEMENTS`), the start of their change."""
     return INET + text_attribute(_LIST_TABLE, table) + text_attribute(_LIST_SET, name)
 
 
@@ -105,7 +105,7 @@ def dumped(part: Set | VerdictMap) -> set[bytes]:
 
 
 def _pieces(there: bool, table: str, name: str, elements: Iterator[bytes]) -> Iterator[Request]:
-    head = INET + text_attribute(_LIST_TABLE, table) + text_attribute(_LIST_SET, name)
+    head = of_set(table, name)
     kind, flags = (_NEW_ELEMENTS, CREATE) if there else (_DELETE_ELEMENTS, 0)
     while piece := b"".join(islice(elements, PIECE)):
         yield Request(kind, flags, head + attribute(_LIST_ELEMENTS | NESTED, piece))

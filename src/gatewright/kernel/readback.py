@@ -61,7 +61,7 @@ def _equals(nft: Nft, table: str, part: Set | VerdictMap) -> bool:
         return parse(table, nft.list_set(table, part.name) or ()).sets == (part,)
     missing, others = elements.dumped(part), 0
     with suppress(OSError), nft.netlink() as netlink:
-        for answer in netlink.request(elements.GET_ELEMENTS, DUMP, elements.question(table, part.name)):
+        for answer in netlink.request(elements.GET_ELEMENTS, DUMP, elements.of_set(table, part.name)):
             for one in elements.pieces(answer):
                 if one in missing:
                     missing.remove(one)
